@@ -1,2 +1,20 @@
-//! placeholder
+//! Layouts that the kernel program writes and the host reads: map keys, map values, and the numbers
+//! that both must agree on. `no_std`, no dependency, every size asserted.
+//!
+//! All counters only rise while a slot is in use. Times are `bpf_ktime_get_ns` nanoseconds.
+
 #![no_std]
+
+mod conn;
+mod counters;
+mod method;
+
+pub use conn::{
+    CARRY, ClosedValue, Conn, ConnKey, Dir, FIFO, FragKey, FragValue, Pending, STASH_BYTES, STASH_SEGMENTS, Scratch,
+    Stash, StashKey, StreamKey, StreamValue, WINDOW, flag,
+};
+pub use counters::{BUCKETS, Loss, ROW_GRPC, ROW_PROBE, Row, RowKey, Slot, TargetEntry, bucket_of, target_flag};
+pub use method::{METHODS, METHOD_OTHER, method_key};
+
+/// Raised with every change of a layout here; the loader refuses an object of another version.
+pub const ABI_VERSION: u32 = 1;

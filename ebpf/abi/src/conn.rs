@@ -1,0 +1,1 @@
+//! Connection state. Written by the kernel program; the host only sweeps it.

@@ -1,0 +1,195 @@
+//! What the host reads each interval.
+
+/// Buckets of one latency histogram: 26 octaves from 2^-20 s (about 1 µs) to 2^6 s, 8 to each.
+pub const BUCKETS: usize = 208;
+
+/// `RowKey::protocol` bit: kubelet probes.
+pub const ROW_PROBE: u8 = 0x80;
+/// `RowKey::protocol` of rows that count gRPC calls by `grpc-status`; 10, 11 and 20 are HTTP rows.
+pub const ROW_GRPC: u8 = 1;
+
+/// Value of map `TARGETS`, by interface index (u32).
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct TargetEntry {
+    /// Index into `SLOTS` for what the pod answers; never 0.
+    pub slot: u32,
+    /// Index into `SLOTS` for what the pod asks; 0: not counted.
+    pub client_slot: u32,
+    /// See [`target_flag`].
+    pub flags: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// Bits of [`TargetEntry::flags`].
+pub mod target_flag {
+    /// The socket is inside the pod's namespace: outgoing packets come from the pod.
+    pub const INSIDE: u32 = 1;
+}
+
+/// Key of map `ROW_INDEX`, whose value is an index (u32) into `ROWS`.
+#[repr(C)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct RowKey {
+    /// Index into `SLOTS`.
+    pub slot: u32,
+    /// 10, 11 or 20 for HTTP/1.0, 1.1, 2, with [`ROW_PROBE`]; or [`ROW_GRPC`].
+    pub protocol: u8,
+    /// Index into [`crate::METHODS`].
+    pub method: u8,
+    /// Status code (or `grpc-status`).
+    pub status: u16,
+}
+
+/// Element of the mmapable array `ROWS`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Row {
+    /// Answered requests (or ended gRPC calls).
+    pub count: u64,
+    /// Sum of durations, ns.
+    pub duration_sum_ns: u64,
+    /// Requests by duration; see [`bucket_of`].
+    pub buckets: [u32; BUCKETS],
+}
+
+/// Element of the mmapable array `SLOTS`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct Slot {
+    /// Requests whose first line was seen whole.
+    pub started: u64,
+    /// Of these, kubelet probes.
+    pub probe_started: u64,
+    /// Started and never answered.
+    pub aborted: u64,
+    /// Of these, kubelet probes.
+    pub probe_aborted: u64,
+    /// The latest duration of a request that is no probe, ns.
+    pub duration_last_ns: u64,
+    /// TCP segments with payload to the pod.
+    pub segments_to_pod: u64,
+    /// TCP segments with payload from the pod.
+    pub segments_from_pod: u64,
+    /// Connections whose first bytes to the pod are a TLS record.
+    pub tls: u64,
+    /// By [`Loss`].
+    pub losses: [u64; Loss::COUNT],
+}
+
+/// What was seen and not counted, and why: index into [`Slot::losses`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum Loss {
+    /// The connection table was full at a request's beginning.
+    TableFull = 0,
+    /// Outstanding requests of a connection that was evicted for another.
+    Evicted = 1,
+    /// Outstanding for an hour, then given up.
+    Idle = 2,
+    /// Outstanding on a connection whose stream was lost track of.
+    Desync = 3,
+    /// The answer was no HTTP, or its head could not be parsed.
+    UnparsableAnswer = 4,
+    /// An answer with no request before it.
+    Unsolicited = 5,
+    /// An IP fragment that could not be put to its datagram.
+    Fragment = 6,
+    /// Answered, but the row table was full.
+    RowsFull = 7,
+    /// The HTTP/2 stream table was full at a request's beginning.
+    StreamsFull = 8,
+    /// An HTTP/2 answer whose status could not be known.
+    H2Unknown = 9,
+    /// A segment skipped because another CPU held its connection.
+    Contended = 10,
+    /// A hole in the byte stream where framing was unknown; a request may have been in it.
+    Hole = 11,
+}
+
+impl Loss {
+    /// Room for more, so that a new reason does not change the layout.
+    pub const COUNT: usize = 16;
+
+    /// All reasons, in the order of their numbers, with the name that users see and whether the lost
+    /// request had been counted in [`Slot::started`].
+    pub const ALL: [(Self, &'static str, bool); 12] = [
+        (Self::TableFull, "table-full", false),
+        (Self::Evicted, "evicted", true),
+        (Self::Idle, "idle", true),
+        (Self::Desync, "desync", true),
+        (Self::UnparsableAnswer, "unparsable-answer", true),
+        (Self::Unsolicited, "unsolicited-answer", false),
+        (Self::Fragment, "fragment", false),
+        (Self::RowsFull, "rows-full", true),
+        (Self::StreamsFull, "streams-full", false),
+        (Self::H2Unknown, "h2-unknown", true),
+        (Self::Contended, "contended", false),
+        (Self::Hole, "hole", false),
+    ];
+}
+
+/// The bucket of a duration: index 0 is OpenTelemetry index -160 at scale 3. Exact within one part in
+/// 10^6 of the bucket bounds; longer than 2^6 s goes into the last.
+#[inline(always)]
+pub const fn bucket_of(ns: u64) -> u32 {
+    // (ns * 1125900) >> 20 makes one second 2^30.
+    let ns = if ns > 100_000_000_000 { 100_000_000_000 } else { ns };
+    let v = (ns * 1_125_900) >> 20;
+    let v = if v < 1 << 10 { 1 << 10 } else { v };
+    let mut octave = 0;
+    let mut x = v >> 10;
+    if x >= 1 << 16 {
+        x >>= 16;
+        octave += 16;
+    }
+    if x >= 1 << 8 {
+        x >>= 8;
+        octave += 8;
+    }
+    if x >= 1 << 4 {
+        x >>= 4;
+        octave += 4;
+    }
+    if x >= 1 << 2 {
+        x >>= 2;
+        octave += 2;
+    }
+    if x >= 2 {
+        octave += 1;
+    }
+    // The mantissa in [2^16, 2^17), against 2^(16 + k/8).
+    let m = if octave + 10 >= 16 { v >> (octave + 10 - 16) } else { v << (16 - octave - 10) };
+    let mut eighth = 0;
+    if m >= 92_682 {
+        eighth += 4;
+        if m >= 110_218 {
+            eighth += 2;
+            if m >= 120_194 {
+                eighth += 1;
+            }
+        } else if m >= 101_070 {
+            eighth += 1;
+        }
+    } else if m >= 77_936 {
+        eighth += 2;
+        if m >= 84_990 {
+            eighth += 1;
+        }
+    } else if m >= 71_468 {
+        eighth += 1;
+    }
+    let bucket = octave * 8 + eighth;
+    if bucket >= BUCKETS as u32 { BUCKETS as u32 - 1 } else { bucket }
+}
+
+const _: () = {
+    assert!(size_of::<TargetEntry>() == 16);
+    assert!(size_of::<RowKey>() == 8);
+    assert!(size_of::<Row>() == 16 + 4 * BUCKETS);
+    assert!(size_of::<Slot>() == 64 + 8 * Loss::COUNT);
+    assert!(bucket_of(0) == 0);
+    assert!(bucket_of(1_000_000_000) == 160);
+    assert!(bucket_of(u64::MAX) == 207);
+};
