@@ -1,1 +1,278 @@
-//! Connection state. Written by the kernel program; the host only sweeps it.
+//! State of one watched TCP connection. Written by the kernel program; the host only sweeps it.
+
+/// Outstanding requests that are remembered one by one; further ones as a run (see [`Conn::over`]).
+pub const FIFO: usize = 32;
+/// Bytes of an unfinished line start that wait for the next segment.
+pub const CARRY: usize = 32;
+/// Bytes of a segment that are loaded and scanned at a time.
+pub const WINDOW: usize = 512;
+/// Segments beyond a hole that are kept for each direction.
+pub const STASH_SEGMENTS: usize = 16;
+/// Bytes kept of each of them; the rest of a longer one must be skippable.
+pub const STASH_BYTES: usize = 2048;
+
+/// Key of map `CONNS`. IPv4 addresses are in the first word, the others zero.
+#[repr(C)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug)]
+pub struct ConnKey {
+    /// Slot of the target (its server side, whoever asks).
+    pub slot: u32,
+    /// Network byte order.
+    pub remote_port: u16,
+    /// Network byte order.
+    pub pod_port: u16,
+    /// Network byte order.
+    pub remote: [u32; 4],
+    /// Network byte order.
+    pub pod: [u32; 4],
+}
+
+/// A request that waits for its answer: start time in the upper 56 bits (ns, modulo 2^56), then the
+/// bit for a kubelet probe, the bit for HTTP/1.0, and six bits of method.
+#[repr(transparent)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Pending(pub u64);
+
+impl Pending {
+    /// Bit of a kubelet probe.
+    pub const PROBE: u64 = 0x80;
+    /// Bit of HTTP/1.0.
+    pub const HTTP10: u64 = 0x40;
+
+    /// A request of `method` whose first byte was seen at `start_ns`.
+    #[inline(always)]
+    pub const fn new(start_ns: u64, method: u8, http10: bool) -> Self {
+        Self(start_ns << 8 | (method & 0x3f) as u64 | if http10 { Self::HTTP10 } else { 0 })
+    }
+
+    /// Index into [`crate::METHODS`].
+    #[inline(always)]
+    pub const fn method(self) -> u8 {
+        (self.0 & 0x3f) as u8
+    }
+
+    /// Nanoseconds from the request's first byte to `now_ns`.
+    #[inline(always)]
+    pub const fn duration_ns(self, now_ns: u64) -> u64 {
+        ((now_ns << 8).wrapping_sub(self.0 & !0xff)) >> 8
+    }
+}
+
+/// One direction of a connection: what has been read of its byte stream.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Dir {
+    /// 1 while a CPU works on it.
+    pub lock: u32,
+    /// Sequence number of the next byte.
+    pub next: u32,
+    /// Sequence number of the FIN, when [`flag::FIN`] is set.
+    pub fin: u32,
+    /// Parser state; private to the machine.
+    pub state: u8,
+    /// What the current line is; private to the machine.
+    pub line: u8,
+    /// Bits of [`flag`].
+    pub flags: u16,
+    /// Status code of the current answer.
+    pub status: u16,
+    /// Method of the current request, or of the one that is being answered.
+    pub method: u8,
+    /// Valid bytes of `carry`.
+    pub carry_len: u8,
+    /// Segments in the stash.
+    pub stashed: u32,
+    /// Bytes of body, chunk or frame that are still to be skipped.
+    pub left: u64,
+    /// The number that is being read: Content-Length, chunk size.
+    pub number: u64,
+    /// When the current message's first byte was seen; 0: not yet.
+    pub first_ns: u64,
+    /// The last 16 bytes of the current line.
+    pub tail: [u64; 2],
+    /// The start of a line that was cut by the segment's end.
+    pub carry: [u64; CARRY / 8],
+    /// HTTP/2: insertion count of the dynamic table, and scratch of the block in hand.
+    pub h2: [u64; 4],
+}
+
+/// Bits of [`Dir::flags`].
+pub mod flag {
+    /// No message has been read yet: a PROXY header may come.
+    pub const FIRST: u16 = 1;
+    /// `Content-Length` was given.
+    pub const LENGTH: u16 = 2;
+    /// The last transfer coding is `chunked`.
+    pub const CHUNKED: u16 = 4;
+    /// There is another transfer coding, and `chunked` is not the last.
+    pub const CODED: u16 = 8;
+    /// `Expect: 100-continue`.
+    pub const EXPECT: u16 = 16;
+    /// `Upgrade: h2c`.
+    pub const H2C: u16 = 32;
+    /// The head is a final answer's.
+    pub const FINAL: u16 = 64;
+    /// A FIN was seen, at [`super::Dir::fin`].
+    pub const FIN: u16 = 128;
+    /// The FIN was reached: all of this direction has been read.
+    pub const ENDED: u16 = 256;
+    /// The stream position is not trusted: no loss is counted when the next bytes make no message.
+    pub const TENTATIVE: u16 = 512;
+    /// The request's head is still open and its entry may yet become a probe.
+    pub const HEAD: u16 = 1024;
+    /// No byte of the expected body has come.
+    pub const UNTOUCHED: u16 = 2048;
+}
+
+/// Value of map `CONNS`. `requests` and `answers` are worked on by different CPUs at once, each under its own lock;
+/// `fifo` is written at `head` by the first and read at `tail` by the second.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Conn {
+    /// Index into `SLOTS` that its counts go to.
+    pub slot: u32,
+    /// 1: the pod asks, and `requests` is the direction from the pod.
+    pub client: u32,
+    /// Coarse clock at the last segment with payload.
+    pub last_seen_ns: u64,
+    /// Requests pushed; index modulo [`FIFO`].
+    pub head: u32,
+    /// Requests popped.
+    pub tail: u32,
+    /// Requests beyond a full `fifo`, oldest described by `over_first`.
+    pub over: u32,
+    /// Requests taken from `over`.
+    pub over_taken: u32,
+    /// Describes all of `over`.
+    pub over_first: Pending,
+    /// 1: a tunnel (CONNECT, upgrade); 2: HTTP/2.
+    pub mode: u32,
+    /// Index into `ROWS` that `row_key` leads to.
+    pub row: u32,
+    /// The last row that was counted, as the eight bytes of a [`crate::RowKey`]; 0: none.
+    pub row_key: u64,
+    /// Distinguishes this connection's stash and streams from those of an earlier one of the same key.
+    pub id: u64,
+    /// First sequence number of `requests`.
+    pub first_seq: u32,
+    /// HTTP/2 streams that wait for an answer.
+    pub streams: u32,
+    /// Sorted by arrival.
+    pub fifo: [Pending; FIFO],
+    /// From whoever asks.
+    pub requests: Dir,
+    /// From whoever answers.
+    pub answers: Dir,
+}
+
+impl Conn {
+    /// Requests that wait for an answer, as far as one CPU can say.
+    pub const fn outstanding(&self) -> u32 {
+        self.head.wrapping_sub(self.tail) + self.over.wrapping_sub(self.over_taken) + self.streams
+    }
+}
+
+/// Value of map `CLOSED`: where a closed connection ended, so that a late retransmission cannot bring it back.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct ClosedValue {
+    /// Next sequence number of the requests' direction.
+    pub requests: u32,
+    /// Next sequence number of the answers' direction.
+    pub answers: u32,
+}
+
+/// Key of map `STASH`.
+#[repr(C)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug)]
+pub struct StashKey {
+    /// [`Conn::id`], with bit 63 for the answers' direction.
+    pub conn: u64,
+    /// 0..[`STASH_SEGMENTS`].
+    pub index: u64,
+}
+
+/// Value of map `STASH`: a segment beyond a hole.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Stash {
+    /// Its sequence number.
+    pub seq: u32,
+    /// Its length; more than is in `data` when it was longer than [`STASH_BYTES`].
+    pub len: u32,
+    /// The first bytes.
+    pub data: [u64; STASH_BYTES / 8],
+}
+
+/// Key of map `STREAMS`.
+#[repr(C)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug)]
+pub struct StreamKey {
+    /// [`Conn::id`].
+    pub conn: u64,
+    /// HTTP/2 stream identifier.
+    pub stream: u64,
+}
+
+/// Value of map `STREAMS`: an HTTP/2 request that waits for its answer or its trailers.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct StreamValue {
+    /// The request.
+    pub request: Pending,
+    /// Coarse clock, for the sweep.
+    pub last_seen_ns: u64,
+    /// Final status once it is known, else 0.
+    pub status: u32,
+    /// 1: counted; waits for trailers only.
+    pub answered: u32,
+}
+
+/// Key of map `FRAGS`: a datagram whose first fragment was seen.
+#[repr(C)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug)]
+pub struct FragKey {
+    /// Slot of the target.
+    pub slot: u32,
+    /// Identification.
+    pub id: u32,
+    /// Source address.
+    pub source: [u32; 4],
+    /// Destination address.
+    pub destination: [u32; 4],
+}
+
+/// Value of map `FRAGS`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct FragValue {
+    /// Source port, network byte order.
+    pub source_port: u16,
+    /// Destination port, network byte order.
+    pub destination_port: u16,
+    /// Sequence number of the byte at fragment offset 0 of the IP payload.
+    pub seq: u32,
+    /// Acknowledgement number.
+    pub ack: u32,
+    /// TCP flags.
+    pub flags: u32,
+}
+
+/// One per CPU: what a packet's run works with.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Scratch {
+    /// The loaded part of the segment, after what was carried over.
+    pub window: [u64; (WINDOW + 64) / 8],
+    /// A new connection, before it is entered.
+    pub conn: Conn,
+    /// A segment on its way into the stash.
+    pub stash: Stash,
+}
+
+const _: () = {
+    assert!(size_of::<ConnKey>() == 40);
+    assert!(size_of::<Dir>() == 128);
+    assert!(size_of::<Conn>() == 72 + 8 * FIFO + 2 * 128);
+    assert!(size_of::<FragKey>() == 40);
+};
