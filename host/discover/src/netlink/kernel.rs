@@ -1,0 +1,402 @@
+//! The questions, asked by rtnetlink. A socket belongs to the namespace of the thread that opened it.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::{Path, PathBuf};
+
+use futures_util::{Stream, StreamExt, TryStreamExt};
+use rtnetlink::packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
+use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
+use rtnetlink::packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
+};
+use rtnetlink::packet_route::nsid::{NsidAttribute, NsidMessage};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::{MulticastGroup, RouteMessageBuilder};
+use tokio::net::UdpSocket;
+
+use super::{
+    Address, Forwarding, Link, LinkKind, Mac, NamedNamespace, Neighbour, Netlink, Peer, Route,
+};
+use crate::NetlinkError;
+use crate::namespace::{Namespace, mounted};
+
+/// RFC 863: a closed port answers with ICMP, and an open one discards.
+const DISCARD_PORT: u16 = 9;
+/// Where iproute2 and most CNI plugins mount namespaces.
+pub(crate) const NAMED: &str = "/run/netns";
+
+/// A netlink socket of one namespace.
+#[derive(Debug)]
+pub(crate) struct Kernel {
+    handle: rtnetlink::Handle,
+    named: PathBuf,
+}
+
+impl Kernel {
+    /// Of the calling thread's namespace.
+    pub(crate) fn open() -> Result<Self, NetlinkError> {
+        let (connection, handle, _) = rtnetlink::new_connection().map_err(NetlinkError::Open)?;
+        // Ends when the last handle is dropped.
+        tokio::spawn(connection);
+        Ok(Self {
+            handle,
+            named: NAMED.into(),
+        })
+    }
+
+    /// Of `namespace`.
+    pub(crate) fn inside(namespace: &Namespace) -> Result<Self, NetlinkError> {
+        let runtime = tokio::runtime::Handle::current();
+        namespace.run(|| {
+            let _context = runtime.enter();
+            Self::open()
+        })?
+    }
+
+    /// All addresses that others can reach.
+    pub(crate) async fn addresses(&self) -> Result<Vec<Address>, NetlinkError> {
+        let messages = collect("the addresses", self.handle.address().get().execute()).await?;
+        Ok(messages
+            .iter()
+            .filter_map(address)
+            .filter(|address| super::is_reachable(address.ip))
+            .collect())
+    }
+
+    /// Our id of `namespace`; `None` where it has none yet.
+    pub(crate) async fn nsid(&self, namespace: &Namespace) -> Result<Option<i32>, NetlinkError> {
+        let what = "the id of a network namespace";
+        let mut question = NsidMessage::default();
+        question.attributes = vec![NsidAttribute::Fd(
+            namespace.as_fd().as_raw_fd().unsigned_abs(),
+        )];
+        let mut request = NetlinkMessage::from(RouteNetlinkMessage::GetNsId(question));
+        request.header.flags = NLM_F_REQUEST;
+        let mut answers = self
+            .handle
+            .clone()
+            .request(request)
+            .map_err(|error| ask(what, &error))?;
+        match answers.next().await.map(|answer| answer.payload) {
+            Some(NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNsId(answer))) => Ok(answer
+                .attributes
+                .iter()
+                .find_map(|attribute| match attribute {
+                    NsidAttribute::Id(id) if *id >= 0 => Some(*id),
+                    _ => None,
+                })),
+            Some(NetlinkPayload::Error(error)) => Err(NetlinkError::Ask {
+                what: what.to_owned(),
+                source: error.to_io(),
+            }),
+            other => Err(NetlinkError::Ask {
+                what: what.to_owned(),
+                source: unexpected(&other),
+            }),
+        }
+    }
+
+    /// Addresses that are routed straight to a link without being on a subnet: `(link, ip)`.
+    pub(crate) async fn host_routes(&self) -> Result<Vec<Address>, NetlinkError> {
+        let mut found = Vec::new();
+        for question in [
+            RouteMessageBuilder::<Ipv4Addr>::new().build(),
+            RouteMessageBuilder::<Ipv6Addr>::new().build(),
+        ] {
+            let routes = collect("the routes", self.handle.route().get(question).execute()).await?;
+            found.extend(routes.iter().filter_map(host_route));
+        }
+        Ok(found)
+    }
+}
+
+impl Netlink for Kernel {
+    async fn links(&self) -> Result<Vec<Link>, NetlinkError> {
+        let messages = collect("the links", self.handle.link().get().execute()).await?;
+        Ok(messages.iter().map(link).collect())
+    }
+
+    async fn route(&self, ip: IpAddr) -> Result<Option<Route>, NetlinkError> {
+        let what = format!("a route to {ip}");
+        let question = match ip {
+            IpAddr::V4(ip) => RouteMessageBuilder::<Ipv4Addr>::new()
+                .destination_prefix(ip, 32)
+                .build(),
+            IpAddr::V6(ip) => RouteMessageBuilder::<Ipv6Addr>::new()
+                .destination_prefix(ip, 128)
+                .build(),
+        };
+        match collect(&what, self.handle.route().get(question).execute()).await {
+            Ok(answers) => Ok(answers.first().and_then(route)),
+            Err(NetlinkError::Ask { source, .. }) if means_no_route(&source) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn neighbours(&self) -> Result<Vec<Neighbour>, NetlinkError> {
+        let messages = collect("the neighbours", self.handle.neighbours().get().execute()).await?;
+        Ok(messages.iter().filter_map(neighbour).collect())
+    }
+
+    async fn forwarding(&self) -> Result<Vec<Forwarding>, NetlinkError> {
+        let question = self
+            .handle
+            .neighbours()
+            .get()
+            .set_address_family(AddressFamily::Bridge);
+        let messages = collect("the forwarding tables", question.execute()).await?;
+        Ok(messages.iter().filter_map(forwarding).collect())
+    }
+
+    async fn provoke(&self, ip: IpAddr) {
+        let any: IpAddr = if ip.is_ipv4() {
+            Ipv4Addr::UNSPECIFIED.into()
+        } else {
+            Ipv6Addr::UNSPECIFIED.into()
+        };
+        if let Ok(socket) = UdpSocket::bind((any, 0)).await {
+            // Only that the kernel has something to send is wanted.
+            let _ = socket.send_to(b"owlk8s", (ip, DISCARD_PORT)).await;
+        }
+    }
+
+    async fn named_namespaces(&self) -> Result<Vec<NamedNamespace>, NetlinkError> {
+        let mut found = Vec::new();
+        for (_, namespace) in mounted(Path::new(&self.named)) {
+            // A leftover file that is no namespace any more has no id: skip it, others may do.
+            let Ok(nsid) = self.nsid(&namespace).await else {
+                continue;
+            };
+            let addresses = super::addresses_inside(&namespace)
+                .await
+                .unwrap_or_default();
+            found.push(NamedNamespace { nsid, addresses });
+        }
+        Ok(found)
+    }
+}
+
+/// Tells that something about the links changed.
+pub(crate) struct LinkEvents {
+    messages: Box<dyn Stream<Item = ()> + Send + Unpin>,
+}
+
+impl LinkEvents {
+    /// Of the calling thread's namespace.
+    pub(crate) fn open() -> Result<Self, NetlinkError> {
+        let (connection, _handle, messages) =
+            rtnetlink::new_multicast_connection(&[MulticastGroup::Link])
+                .map_err(NetlinkError::Open)?;
+        tokio::spawn(connection);
+        Ok(Self {
+            messages: Box::new(messages.map(|_| ())),
+        })
+    }
+
+    /// Returns at the next event; never where the kernel has stopped telling.
+    pub(crate) async fn changed(&mut self) {
+        if self.messages.next().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+async fn collect<T>(
+    what: &str,
+    answers: impl Stream<Item = Result<T, rtnetlink::Error>>,
+) -> Result<Vec<T>, NetlinkError> {
+    answers
+        .try_collect()
+        .await
+        .map_err(|error| ask(what, &error))
+}
+
+fn ask(what: &str, error: &rtnetlink::Error) -> NetlinkError {
+    let source = match error {
+        rtnetlink::Error::NetlinkError(message) => message.to_io(),
+        other => io::Error::other(other.to_string()),
+    };
+    NetlinkError::Ask {
+        what: what.to_owned(),
+        source,
+    }
+}
+
+fn unexpected(answer: &impl std::fmt::Debug) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("unexpected answer {answer:?}"),
+    )
+}
+
+fn means_no_route(error: &io::Error) -> bool {
+    // ENETUNREACH, EHOSTUNREACH; EINVAL and EACCES are blackhole and prohibit routes.
+    use io::ErrorKind::{HostUnreachable, InvalidInput, NetworkUnreachable, PermissionDenied};
+    matches!(
+        error.kind(),
+        NetworkUnreachable | HostUnreachable | InvalidInput | PermissionDenied
+    )
+}
+
+fn address(message: &AddressMessage) -> Option<Address> {
+    let (mut local, mut other) = (None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            AddressAttribute::Local(ip) => local = Some(*ip),
+            AddressAttribute::Address(ip) => other = Some(*ip),
+            _ => {}
+        }
+    }
+    // Of a point-to-point address `Address` is the peer's.
+    Some(Address {
+        link: message.header.index,
+        ip: local.or(other)?,
+    })
+}
+
+fn link(message: &LinkMessage) -> Link {
+    let mut link = Link {
+        index: message.header.index,
+        name: String::new(),
+        kind: LinkKind::Shared("physical".to_owned()),
+        peer: None,
+        controller: None,
+    };
+    let (mut peer_index, mut nsid) = (None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => link.name.clone_from(name),
+            LinkAttribute::Link(index) => peer_index = Some(*index),
+            LinkAttribute::LinkNetNsId(id) => nsid = Some(*id),
+            LinkAttribute::Controller(index) => link.controller = Some(*index).filter(|i| *i != 0),
+            LinkAttribute::LinkInfo(infos) => {
+                if let Some(kind) = infos.iter().find_map(kind) {
+                    link.kind = kind;
+                }
+            }
+            _ => {}
+        }
+    }
+    link.peer = peer_index.map(|index| Peer { index, nsid });
+    link
+}
+
+fn kind(info: &LinkInfo) -> Option<LinkKind> {
+    match info {
+        LinkInfo::Kind(InfoKind::Bridge) => Some(LinkKind::Bridge),
+        LinkInfo::Kind(kind @ (InfoKind::Veth | InfoKind::Netkit | InfoKind::Tun)) => {
+            Some(LinkKind::Single(kind.to_string()))
+        }
+        LinkInfo::Kind(kind) => Some(LinkKind::Shared(kind.to_string())),
+        _ => None,
+    }
+}
+
+fn route(message: &RouteMessage) -> Option<Route> {
+    let link = message
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            RouteAttribute::Oif(index) => Some(*index),
+            _ => None,
+        })?;
+    let gateway = message
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            RouteAttribute::Gateway(address) => address_ip(address),
+            _ => None,
+        });
+    Some(Route {
+        local: message.header.kind == RouteType::Local,
+        link,
+        gateway,
+    })
+}
+
+fn host_route(message: &RouteMessage) -> Option<Address> {
+    let Route {
+        link,
+        gateway: None,
+        local: false,
+    } = route(message)?
+    else {
+        return None;
+    };
+    let whole = if message.header.address_family == AddressFamily::Inet {
+        32
+    } else {
+        128
+    };
+    if message.header.destination_prefix_length != whole
+        || message.header.kind != RouteType::Unicast
+    {
+        return None;
+    }
+    let ip = message
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            RouteAttribute::Destination(address) => address_ip(address),
+            _ => None,
+        })?;
+    super::is_reachable(ip).then_some(Address { link, ip })
+}
+
+fn address_ip(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(ip) => Some((*ip).into()),
+        RouteAddress::Inet6(ip) => Some((*ip).into()),
+        _ => None,
+    }
+}
+
+fn neighbour(message: &NeighbourMessage) -> Option<Neighbour> {
+    if message.header.state == NeighbourState::Failed {
+        return None;
+    }
+    let ip = message
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)) => Some(IpAddr::from(*ip)),
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(ip)) => Some(IpAddr::from(*ip)),
+            _ => None,
+        })?;
+    Some(Neighbour {
+        ip,
+        link: message.header.ifindex,
+        mac: mac(message)?,
+    })
+}
+
+fn forwarding(message: &NeighbourMessage) -> Option<Forwarding> {
+    let bridge = message
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            NeighbourAttribute::Controller(index) => Some(*index),
+            _ => None,
+        })?;
+    Some(Forwarding {
+        mac: mac(message)?,
+        port: message.header.ifindex,
+        bridge,
+    })
+}
+
+fn mac(message: &NeighbourMessage) -> Option<Mac> {
+    message
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            NeighbourAttribute::LinkLayerAddress(bytes) if !bytes.is_empty() => {
+                Some(Mac(bytes.clone()))
+            }
+            _ => None,
+        })
+}
