@@ -1,1 +1,188 @@
-fn main() {}
+//! The build tool: `cargo xtask COMMAND`, called by the Makefile. It installs what is missing, builds the kernel program
+//! and the plugins with the toolchain that is there, and runs the demo and the gate.
+//!
+//! It knows the layout of the checkout and nothing of what the crates do.
+
+mod compile;
+mod gate;
+mod kernel;
+mod machine;
+mod needs;
+mod plan;
+mod run;
+mod setup;
+mod workspace;
+
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use lexopt::{Arg, ValueExt};
+
+use crate::needs::Goal;
+use crate::plan::Toolchain;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND [--toolchain rustup|debian]
+
+  build                   the kernel program, the plugins, target/release/owlk8s
+  build-ebpf              ebpf/red -> target/bpf/owlk8s-red
+  build-plugins           plugins/ -> target/plugins/NAME.wasm
+  demo [--for DURATION]   build, then run `owlk8s demo`
+  test                    the gate
+  setup GOAL [--dry-run]  install what GOAL (build, demo, test, scenarios) needs
+
+--toolchain chooses what compiles eBPF and WebAssembly; by itself xtask takes what is there.";
+
+/// What was typed.
+#[derive(Debug, Default)]
+struct Arguments {
+    command: Option<String>,
+    goal: Option<String>,
+    toolchain: Option<Toolchain>,
+    duration: Option<String>,
+    dry_run: bool,
+    help: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = match parse(lexopt::Parser::from_env()) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            eprintln!("xtask: {error}\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match dispatch(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!(
+                "{}: {error:#}",
+                arguments.command.as_deref().unwrap_or("xtask")
+            );
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn parse(mut parser: lexopt::Parser) -> Result<Arguments, lexopt::Error> {
+    let mut arguments = Arguments::default();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Arg::Value(word) if arguments.command.is_none() => {
+                arguments.command = Some(word.string()?)
+            }
+            Arg::Value(word)
+                if arguments.goal.is_none() && arguments.command.as_deref() == Some("setup") =>
+            {
+                arguments.goal = Some(word.string()?);
+            }
+            Arg::Long("toolchain") => {
+                arguments.toolchain = Some(parser.value()?.parse_with(toolchain)?)
+            }
+            Arg::Long("for") => arguments.duration = Some(parser.value()?.string()?),
+            Arg::Long("dry-run") => arguments.dry_run = true,
+            Arg::Long("help") | Arg::Short('h') => arguments.help = true,
+            other => return Err(other.unexpected()),
+        }
+    }
+    Ok(arguments)
+}
+
+fn toolchain(name: &str) -> Result<Toolchain, String> {
+    match name {
+        "rustup" => Ok(Toolchain::Rustup),
+        "debian" => Ok(Toolchain::Debian),
+        _ => Err("it is rustup or debian".to_owned()),
+    }
+}
+
+fn dispatch(arguments: &Arguments) -> Result<()> {
+    let started = Instant::now();
+    let wish = arguments.toolchain;
+    match arguments.command.as_deref() {
+        _ if arguments.help => eprintln!("{USAGE}"),
+        Some("build") => compile::everything(ready(Goal::Build, wish)?)?,
+        Some("build-ebpf") => compile::ebpf(ready(Goal::Build, wish)?)?,
+        Some("build-plugins") => compile::plugins(ready(Goal::Build, wish)?)?,
+        Some("test") => gate::gate(ready(Goal::Test, wish)?)?,
+        Some("demo") => {
+            compile::everything(ready(Goal::Demo, wish)?)?;
+            run::announce(&format!(
+                "built after {}; the demo begins",
+                run::human(started.elapsed())
+            ));
+            return demo(arguments.duration.as_deref());
+        }
+        Some("setup") => {
+            let name = arguments.goal.as_deref().unwrap_or("build");
+            let goal = Goal::parse(name).with_context(|| {
+                format!("no goal `{name}`; there are build, demo, test, scenarios")
+            })?;
+            match arguments.dry_run {
+                true => setup::dry_run(goal, wish)?,
+                false => drop(ready(goal, wish)?),
+            }
+        }
+        Some(other) => bail!("no command `{other}`\n{USAGE}"),
+        None => bail!("a command is missing\n{USAGE}"),
+    }
+    run::announce(&format!("done after {}", run::human(started.elapsed())));
+    Ok(())
+}
+
+/// Asks the kernel first, so that its refusal is the first line; then installs.
+fn ready(goal: Goal, wish: Option<Toolchain>) -> Result<Toolchain> {
+    refuse(goal)?;
+    let toolchain = setup::setup(goal, wish)?;
+    refuse(goal)?; // once more, now that `ip` is there to try with
+    Ok(toolchain)
+}
+
+fn refuse(goal: Goal) -> Result<()> {
+    match kernel::first_obstacle(goal) {
+        Some(obstacle) => bail!(obstacle),
+        None => Ok(()),
+    }
+}
+
+/// Becomes `owlk8s demo`, so that Ctrl-C reaches it alone and it can clean up.
+fn demo(duration: Option<&str>) -> Result<()> {
+    let binary = workspace::path("target/release/owlk8s");
+    let mut demo = Command::new(&binary);
+    demo.arg("demo").env_remove("LD_LIBRARY_PATH");
+    if let Some(duration) = duration {
+        demo.args(["--for", duration]);
+    }
+    Err(demo.exec()).with_context(|| format!("cannot start {}", binary.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn typed(words: &[&str]) -> Result<Arguments, lexopt::Error> {
+        parse(lexopt::Parser::from_args(words))
+    }
+
+    #[test]
+    fn arguments_are_understood() {
+        let arguments =
+            typed(&["demo", "--for", "20s", "--toolchain=debian"]).expect("they are valid");
+        assert_eq!(arguments.command.as_deref(), Some("demo"));
+        assert_eq!(arguments.duration.as_deref(), Some("20s"));
+        assert_eq!(arguments.toolchain, Some(Toolchain::Debian));
+        assert_eq!(
+            typed(&["setup", "test"]).expect("valid").goal.as_deref(),
+            Some("test")
+        );
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        assert!(typed(&["build", "twice"]).is_err());
+        assert!(typed(&["build", "--toolchain", "gcc"]).is_err());
+        assert!(dispatch(&typed(&["bild"]).expect("it parses")).is_err());
+    }
+}

@@ -1,0 +1,21 @@
+# Three commands; each installs what it needs (and says what and why) the first time.
+#   make build            target/release/owlk8s and target/plugins/*.wasm
+#   make demo [FOR=20s]   three pods of its own, real traffic, the live table; ends with Ctrl-C or after FOR
+#   make test             the gate: everything that must hold
+# The work is done by `cargo xtask` (host/xtask).
+
+export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
+
+.PHONY: build demo test clean
+.DEFAULT_GOAL := build
+
+build test:
+	@host/xtask/preflight.sh $@
+	@cargo xtask $@
+
+demo:
+	@host/xtask/preflight.sh $@
+	@cargo xtask demo $(if $(FOR),--for '$(FOR)')
+
+clean:
+	rm -rf target plugins/target ebpf/red/target

@@ -1,0 +1,166 @@
+//! Builds the three parts: the kernel program, the plugins, the binary. Cargo decides what is up to date.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::machine;
+use crate::plan::Toolchain;
+use crate::run::{announce, run};
+use crate::workspace::{cargo, cargo_at, path};
+
+const BPF_TARGET: &str = "bpfel-unknown-none";
+const WASM_TARGET: &str = "wasm32-wasip2";
+
+/// Everything, in the order in which one part needs the other.
+pub(crate) fn everything(toolchain: Toolchain) -> Result<()> {
+    ebpf(toolchain)?;
+    plugins(toolchain)?;
+    announce(
+        "the binary: target/release/owlk8s (the first time several minutes: it holds a WebAssembly compiler)",
+    );
+    run(cargo(".")
+        .args(["build", "--release", "--package", "owlk8s", "--target-dir"])
+        .arg(path("target")))
+}
+
+/// `ebpf/red` -> `target/bpf/owlk8s-red`.
+pub(crate) fn ebpf(toolchain: Toolchain) -> Result<()> {
+    announce("the kernel program: target/bpf/owlk8s-red");
+    let linker =
+        machine::bpf_linker().context("bpf-linker is missing: run `cargo xtask setup build`")?;
+    let mut build = cargo_of(toolchain, "ebpf/red");
+    build
+        .args(["build", "--release", "--target", BPF_TARGET])
+        .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", linker);
+    if toolchain == Toolchain::Rustup {
+        build.arg("-Zbuild-std=core");
+    }
+    let built = artefacts(&mut build, "bin")?;
+    let [(_, object)] = built.as_slice() else {
+        bail!("ebpf/red must build exactly one program, and built {built:?}");
+    };
+    copy(object, &path("target/bpf/owlk8s-red"))
+}
+
+/// `plugins/NAME` -> `target/plugins/NAME.wasm`, and `plugins/fixtures/NAME` -> `target/plugins/fixtures/NAME.wasm`.
+pub(crate) fn plugins(toolchain: Toolchain) -> Result<()> {
+    announce("the plugins: target/plugins/*.wasm");
+    let mut build = cargo_of(toolchain, "plugins");
+    build.args(["build", "--release", "--workspace", "--target", WASM_TARGET]);
+    if toolchain == Toolchain::Debian {
+        // Debian keeps rust-lld and wasm-component-ld off the PATH.
+        let linkers = format!(
+            "/usr/lib/rustlib/{}-unknown-linux-gnu/bin",
+            std::env::consts::ARCH
+        );
+        let path = std::env::var("PATH").unwrap_or_default();
+        build
+            .arg("-Zbuild-std=std,panic_abort")
+            .env("PATH", format!("{path}:{linkers}"))
+            .env("RUSTFLAGS", "-L native=/usr/lib/wasm32-wasi");
+    }
+    let built = artefacts(&mut build, "cdylib")?;
+    if built.is_empty() {
+        bail!(
+            "the workspace plugins/ built no component: a plugin is a package with crate-type = [\"cdylib\"]"
+        );
+    }
+    for (manifest, component) in &built {
+        copy(component, &component_path(manifest)?)?;
+    }
+    Ok(())
+}
+
+/// Cargo and compiler of one release. Both ways use what stable Rust keeps for itself (building the standard library,
+/// a target without one), which `RUSTC_BOOTSTRAP` opens.
+fn cargo_of(toolchain: Toolchain, directory: &str) -> Command {
+    let mut cargo = match toolchain {
+        Toolchain::Rustup => cargo(directory),
+        Toolchain::Debian => cargo_at("/usr/bin/cargo", directory),
+    };
+    if toolchain == Toolchain::Debian {
+        cargo.env("RUSTC", "/usr/bin/rustc");
+    }
+    cargo.env("RUSTC_BOOTSTRAP", "1");
+    cargo
+}
+
+/// Runs a build and returns (manifest, file) of each artefact of this kind; cargo's own lines go to stderr as ever.
+fn artefacts(build: &mut Command, kind: &str) -> Result<Vec<(PathBuf, PathBuf)>> {
+    build
+        .arg("--message-format=json-render-diagnostics")
+        .stderr(Stdio::inherit());
+    let output = build.output().context("cannot start cargo")?;
+    if !output.status.success() {
+        bail!(
+            "the build in {} failed ({})",
+            build.get_current_dir().unwrap_or(Path::new(".")).display(),
+            output.status
+        );
+    }
+    Ok(String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| artefact(line, kind))
+        .collect())
+}
+
+/// One line of cargo's messages, if it tells of a finished artefact of this kind.
+fn artefact(line: &str, kind: &str) -> Option<(PathBuf, PathBuf)> {
+    let message: Value = serde_json::from_str(line).ok()?;
+    let of_kind = message["target"]["kind"]
+        .as_array()?
+        .iter()
+        .any(|found| found == kind);
+    if message["reason"] != "compiler-artifact" || !of_kind {
+        return None;
+    }
+    let file = match message["executable"].as_str() {
+        Some(executable) => executable,
+        None => message["filenames"]
+            .as_array()?
+            .iter()
+            .filter_map(Value::as_str)
+            .find(|name| name.ends_with(".wasm"))?,
+    };
+    Some((message["manifest_path"].as_str()?.into(), file.into()))
+}
+
+/// Where the component of the package with this manifest belongs: named like its directory.
+fn component_path(manifest: &Path) -> Result<PathBuf> {
+    let directory = manifest
+        .parent()
+        .context("a manifest without a directory")?;
+    let name = directory
+        .file_name()
+        .context("a package without a directory")?;
+    let is_fixture = directory
+        .parent()
+        .is_some_and(|parent| parent.ends_with("fixtures"));
+    let folder = path(if is_fixture {
+        "target/plugins/fixtures"
+    } else {
+        "target/plugins"
+    });
+    Ok(folder.join(name).with_extension("wasm"))
+}
+
+/// Copies when the content differs, so that what was built from it stays fresh.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let content = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+    if fs::read(to).is_ok_and(|old| old == content) {
+        return Ok(());
+    }
+    if let Some(folder) = to.parent() {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    }
+    let fresh = to.with_extension("new");
+    fs::write(&fresh, content).with_context(|| format!("cannot write {}", fresh.display()))?;
+    fs::rename(&fresh, to).with_context(|| format!("cannot write {}", to.display()))
+}
+
+#[cfg(test)]
+mod tests;

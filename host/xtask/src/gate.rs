@@ -1,0 +1,99 @@
+//! The gate: everything that must hold, the cheap checks first, ended by the first that fails. CI runs only this.
+//!
+//! One profile (`--release`) for the binary and the tests, so that the WebAssembly compiler is compiled once.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow};
+
+use crate::compile;
+use crate::plan::Toolchain;
+use crate::run::{announce, human, run};
+use crate::workspace::{cargo, path};
+
+/// Tests that load the machine disturb each other's timing: no more than this many at once.
+const TEST_THREADS: usize = 4;
+
+type Check = fn(Toolchain) -> Result<()>;
+
+const CHECKS: &[(&str, Check)] = &[
+    ("formatting", |_| formatting()),
+    ("build: kernel program", compile::ebpf),
+    ("lints: kernel program", |_| lints("ebpf/red", &[])),
+    ("lints: plugins", |_| {
+        lints("plugins", &["--workspace", "--all-targets"])
+    }),
+    ("build: plugins", compile::plugins),
+    ("tests: plugins", |_| plugin_tests()),
+    ("lints: host", |_| {
+        lints(".", &["--workspace", "--all-targets"])
+    }),
+    ("build: host and its tests", |_| host_tests(&["--no-run"])),
+    ("tests: host, kernel, end to end", |_| {
+        host_tests(&["--", &test_threads()])
+    }),
+];
+
+/// Runs every check and prints how long each took.
+pub(crate) fn gate(toolchain: Toolchain) -> Result<()> {
+    let mut times = Vec::new();
+    for (name, check) in CHECKS {
+        announce(&format!("[{}/{}] {name}", times.len() + 1, CHECKS.len()));
+        let started = Instant::now();
+        let result = check(toolchain);
+        times.push((*name, started.elapsed()));
+        if let Err(error) = result {
+            summary(&times, "FAILED");
+            return Err(error.context(anyhow!("the gate ended at `{name}`")));
+        }
+    }
+    summary(&times, "passed");
+    Ok(())
+}
+
+fn summary(times: &[(&str, Duration)], verdict: &str) {
+    eprintln!();
+    for (n, (name, elapsed)) in times.iter().enumerate() {
+        let word = if n + 1 == times.len() {
+            verdict
+        } else {
+            "passed"
+        };
+        eprintln!("  {word:7} {name:34} {:>12}", human(*elapsed));
+    }
+    let whole = times.iter().map(|(_, elapsed)| *elapsed).sum();
+    eprintln!("  the gate {verdict} after {}", human(whole));
+}
+
+fn formatting() -> Result<()> {
+    for workspace in [".", "plugins", "ebpf/red"] {
+        run(cargo(workspace).args(["fmt", "--all", "--check"]))?;
+    }
+    Ok(())
+}
+
+fn lints(workspace: &str, what: &[&str]) -> Result<()> {
+    let mut clippy = cargo(workspace);
+    clippy.args(["clippy", "--release", "--quiet"]).args(what);
+    if workspace == "." {
+        clippy.arg("--target-dir").arg(path("target"));
+    }
+    run(clippy.args(["--", "--deny", "warnings"]))
+}
+
+/// The plugins' own tests, natively: what a guest does with a snapshot needs no WebAssembly.
+fn plugin_tests() -> Result<()> {
+    run(cargo("plugins").args(["test", "--release", "--quiet", "--workspace"]))
+}
+
+fn host_tests(more: &[&str]) -> Result<()> {
+    run(cargo(".")
+        .args(["test", "--release", "--workspace", "--target-dir"])
+        .arg(path("target"))
+        .args(more))
+}
+
+fn test_threads() -> String {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    format!("--test-threads={}", cores.min(TEST_THREADS))
+}

@@ -1,0 +1,200 @@
+//! Installs what a goal needs, saying what and why, and nothing when everything is there.
+
+use std::fs;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use crate::machine::{self, inspect};
+use crate::needs::{BPF_LINKER, Goal, LLVM};
+use crate::plan::{Machine, Missing, Rustup, Step, Toolchain, plan, present_toolchain};
+use crate::run::{announce, human, run, run_logged};
+use crate::workspace::{cargo, path};
+
+/// How long rustup may take for its 25 MB before Debian's packages are taken instead.
+const RUSTUP_PATIENCE: Duration = Duration::from_secs(180);
+
+/// Makes the machine ready for the goal, and returns the toolchain for eBPF and WebAssembly.
+pub(crate) fn setup(goal: Goal, wish: Option<Toolchain>) -> Result<Toolchain> {
+    let started = Instant::now();
+    let mut apt = Apt::default();
+    let mut machine = inspect();
+    let mut installed = false;
+    loop {
+        let steps = plan(goal, &machine, wish).map_err(|Missing(text)| anyhow!(text))?;
+        if steps.is_empty() {
+            break;
+        }
+        for step in &steps {
+            install(step, &mut apt)?;
+        }
+        installed = true;
+        machine = progress(inspect(), &steps)?;
+    }
+    if installed {
+        announce(&format!(
+            "all that `make {}` needs is here (after {})",
+            goal.name(),
+            human(started.elapsed())
+        ));
+    }
+    present_toolchain(&machine, wish).context("no toolchain for eBPF and WebAssembly was found after it was installed: this is a mistake in xtask")
+}
+
+/// Prints the steps of a plan without taking them.
+pub(crate) fn dry_run(goal: Goal, wish: Option<Toolchain>) -> Result<()> {
+    let steps = plan(goal, &inspect(), wish).map_err(|Missing(text)| anyhow!(text))?;
+    for step in &steps {
+        eprintln!("would install: {step:?}");
+    }
+    if steps.is_empty() {
+        eprintln!("nothing to install for `make {}`", goal.name());
+    }
+    Ok(())
+}
+
+/// A machine that looks the same after a step would be asked for the same step for ever.
+fn progress(machine: Machine, steps: &[Step]) -> Result<Machine> {
+    let lost = steps.iter().find(|step| match step {
+        Step::RustupParts => machine.rustup == Rustup::MayFetch,
+        Step::BpfLinker => machine.bpf_linker.is_none(),
+        Step::Linters => !machine.linters,
+        Step::Apt(_) | Step::Pip(_) => false,
+    });
+    match lost {
+        Some(step) => bail!(
+            "{step:?} went through, and what it installs is not to be found: is it on the PATH?"
+        ),
+        None => Ok(machine),
+    }
+}
+
+fn install(step: &Step, apt: &mut Apt) -> Result<()> {
+    match step {
+        Step::RustupParts => rustup_parts(),
+        Step::Linters => linters(),
+        Step::Apt(packages) => apt.install(packages),
+        Step::BpfLinker => bpf_linker(),
+        Step::Pip(modules) => pip(modules),
+    }
+}
+
+/// Asks rustup once for each version of Rust; a refusal is remembered and is no error.
+fn rustup_parts() -> Result<()> {
+    announce(
+        "rust-src and the target wasm32-wasip2 from rustup: Rust's core for the kernel program, its standard library for plugins (25 MB)",
+    );
+    let log = path("target/setup/rustup.log");
+    let script = "rustup component add rust-src && rustup target add wasm32-wasip2";
+    let patience = RUSTUP_PATIENCE.as_secs().to_string();
+    let asked = run_logged(
+        Command::new("timeout").args([&patience, "sh", "-c", script]),
+        &log,
+    );
+    if asked.is_err() {
+        eprintln!("    rustup cannot give them here; taking Debian's packages");
+        let version = machine::rustc_version().unwrap_or_default();
+        let file = machine::refusal();
+        fs::write(&file, version).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    Ok(())
+}
+
+fn linters() -> Result<()> {
+    announce("clippy and rustfmt from rustup: the gate checks with them");
+    let log = path("target/setup/linters.log");
+    run_logged(
+        Command::new("rustup").args(["component", "add", "clippy", "rustfmt"]),
+        &log,
+    )
+}
+
+/// bpf-linker from crates.io, against the LLVM that is here.
+fn bpf_linker() -> Result<()> {
+    let (major, minor, patch) = BPF_LINKER;
+    let version = format!("{major}.{minor}.{patch}");
+    announce(&format!(
+        "bpf-linker {version} from crates.io: links the kernel program (compiled once, about 1 minute)"
+    ));
+    let prefix = machine::llvm_prefix()
+        .with_context(|| format!("LLVM {LLVM} is not where its packages put it"))?;
+    let features = format!("llvm-{LLVM}");
+    let mut install = cargo(".");
+    install
+        .args([
+            "install",
+            "bpf-linker",
+            "--version",
+            &version,
+            "--locked",
+            "--force",
+        ])
+        .args(["--no-default-features", "--features", &features])
+        .env(format!("LLVM_SYS_{LLVM}1_PREFIX"), &prefix)
+        .env("RUSTFLAGS", format!("-L native={}/lib", prefix.display()));
+    run(&mut install)
+}
+
+fn pip(modules: &[&str]) -> Result<()> {
+    announce(&format!(
+        "Python modules by pip, for the wire scenarios: {}",
+        modules.join(" ")
+    ));
+    let log = path("target/setup/pip.log");
+    run_logged(
+        Command::new("python3")
+            .args(["-m", "pip", "install", "--quiet"])
+            .args(modules),
+        &log,
+    )
+}
+
+/// apt, whose lists are fetched once.
+#[derive(Default)]
+struct Apt {
+    lists_are_fresh: bool,
+}
+
+impl Apt {
+    fn install(&mut self, packages: &[(&'static str, &'static str)]) -> Result<()> {
+        announce("Debian packages (some minutes at most; the log is target/setup/apt.log):");
+        for (name, why) in packages {
+            eprintln!("    {name}: {why}");
+        }
+        if !self.lists_are_fresh {
+            run_logged(
+                Command::new("apt-get").args(["update", "-q", "-o", "Acquire::Retries=3"]),
+                &path("target/setup/apt-update.log"),
+            )?;
+            self.lists_are_fresh = true;
+        }
+        let names = packages.iter().map(|(name, _)| *name);
+        run_logged(
+            Command::new("sh")
+                .args(["-c", INSTALL_WITHOUT_DAEMONS, "sh"])
+                .args(names),
+            &path("target/setup/apt.log"),
+        )
+    }
+}
+
+/// Installs the packages it is given. nginx and prometheus bring a service each, which would listen on this machine
+/// now and after each boot; the tests want only their programs. So none is started (policy-rc.d, for the time of the
+/// installation), and those that this installation brought are disabled.
+const INSTALL_WITHOUT_DAEMONS: &str = r#"
+set -e
+policy=/usr/sbin/policy-rc.d
+mark='written by owlk8s while it installs packages; safe to remove'
+grep -qs "$mark" $policy && rm -f $policy
+if [ ! -e $policy ]; then
+    trap 'rm -f $policy' EXIT
+    trap 'exit 130' INT TERM
+    printf '#!/bin/sh\n# %s\nexit 101\n' "$mark" > $policy
+    chmod 755 $policy
+fi
+DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends -o Acquire::Retries=3 -o DPkg::Lock::Timeout=120 "$@"
+for service in nginx prometheus; do
+    case " $* " in *" $service "*) systemctl disable --quiet $service.service 2>&1 || true ;; esac
+done
+"#;
