@@ -1,0 +1,54 @@
+//! What wit-bindgen makes of `wit/`: one module a world, all with the same imported types.
+//!
+//! An export macro carries its world's exports, so a component that links this crate exports only
+//! the world whose macro it calls.
+
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::allow_attributes_without_reason,
+    reason = "generated code"
+)]
+
+/// The two interfaces that every world imports.
+pub mod imports {
+    wit_bindgen::generate!({
+        inline: "
+            package owlk8s:sdk;
+            world imports {
+                import owlk8s:plugin/host@0.1.0;
+                import owlk8s:plugin/snapshots@0.1.0;
+                import owlk8s:plugin/types@0.1.0;
+            }
+        ",
+        path: "wit",
+        world: "owlk8s:sdk/imports",
+        generate_all,
+        generate_unused_types: true,
+        additional_derives: [PartialEq],
+    });
+}
+
+pub use imports::owlk8s::plugin::{host, snapshots, types};
+
+macro_rules! world {
+    ($module:ident, $world:literal) => {
+        pub mod $module {
+            wit_bindgen::generate!({
+                path: "wit",
+                world: $world,
+                pub_export_macro: true,
+                with: {
+                    "owlk8s:plugin/host@0.1.0": super::host,
+                    "owlk8s:plugin/snapshots@0.1.0": super::snapshots,
+                    "owlk8s:plugin/types@0.1.0": super::types,
+                },
+            });
+        }
+    };
+}
+
+world!(filter, "filter");
+world!(formatter, "formatter");
+world!(responder, "responder");
+world!(exporter, "exporter");

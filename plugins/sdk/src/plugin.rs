@@ -1,0 +1,161 @@
+//! What a plugin implements: one trait for each world of the interface.
+//!
+//! The types hold no `self`: an instance lives for one window, so there is nothing to keep in it.
+
+use serde::de::DeserializeOwned;
+
+use crate::{Outcome, Payload, Request, Response, Snapshot, Verdict};
+
+/// What a plugin's functions return: `?` works on any error, `Err("text".into())` too. The text, with
+/// its causes, is what the user reads in the sink's status.
+pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// Turns a snapshot into bytes for the sink's endpoints. Pure: no network, no clock.
+pub trait Formatter {
+    /// The sink's `config` table. Every key should have a default.
+    type Config: DeserializeOwned;
+
+    /// Checks what the type cannot say. Called once, before the sink starts.
+    ///
+    /// # Errors
+    /// What is wrong, with the key's name; the sink does not start.
+    fn validate(config: &Self::Config) -> Result<()> {
+        let _ = config;
+        Ok(())
+    }
+
+    /// Payloads are delivered in order.
+    ///
+    /// # Errors
+    /// Fails this window of the sink.
+    fn format(config: &Self::Config, snapshot: &Snapshot<'_>) -> Result<Vec<Payload>>;
+}
+
+/// Chooses which targets and rows the next plugin of the chain sees.
+pub trait Filter {
+    /// The filter's `config` table. Every key should have a default.
+    type Config: DeserializeOwned;
+
+    /// Checks what the type cannot say. Called once, before the sink starts.
+    ///
+    /// # Errors
+    /// What is wrong, with the key's name; the sink does not start.
+    fn validate(config: &Self::Config) -> Result<()> {
+        let _ = config;
+        Ok(())
+    }
+
+    /// Start from [`Verdict::all`].
+    ///
+    /// # Errors
+    /// Fails this window of the sink.
+    fn filter(config: &Self::Config, snapshot: &Snapshot<'_>) -> Result<Verdict>;
+}
+
+/// Answers HTTP requests from the latest snapshot; the host listens.
+pub trait Responder {
+    /// The sink's `config` table. Every key should have a default.
+    type Config: DeserializeOwned;
+
+    /// Checks what the type cannot say. Called once, before the sink starts.
+    ///
+    /// # Errors
+    /// What is wrong, with the key's name; the sink does not start.
+    fn validate(config: &Self::Config) -> Result<()> {
+        let _ = config;
+        Ok(())
+    }
+
+    /// One request; the host adds `content-length`.
+    ///
+    /// # Errors
+    /// Answered with status 500.
+    fn respond(
+        config: &Self::Config,
+        request: &Request,
+        snapshot: &Snapshot<'_>,
+    ) -> Result<Response>;
+}
+
+/// Sends a snapshot by itself, over `wasi:http` to the hosts it was granted.
+pub trait Exporter {
+    /// The sink's `config` table. Every key should have a default.
+    type Config: DeserializeOwned;
+
+    /// Checks what the type cannot say. Called once, before the sink starts.
+    ///
+    /// # Errors
+    /// What is wrong, with the key's name; the sink does not start.
+    fn validate(config: &Self::Config) -> Result<()> {
+        let _ = config;
+        Ok(())
+    }
+
+    /// One window. The outcome decides whether the host offers it again.
+    fn export(config: &Self::Config, snapshot: &Snapshot<'_>) -> Outcome;
+}
+
+impl Payload {
+    /// UTF-8 text for the endpoint of this name.
+    pub fn text(endpoint: &str, body: String) -> Self {
+        Self {
+            endpoint: endpoint.to_owned(),
+            content_type: "text/plain; charset=utf-8".to_owned(),
+            body: body.into_bytes(),
+        }
+    }
+
+    /// JSON lines for the endpoint of this name.
+    pub fn json_lines(endpoint: &str, body: String) -> Self {
+        Self {
+            content_type: "application/x-ndjson".to_owned(),
+            ..Self::text(endpoint, body)
+        }
+    }
+}
+
+impl Verdict {
+    /// Keeps everything.
+    pub fn all() -> Self {
+        Self {
+            targets: None,
+            rows: None,
+            renames: Vec::new(),
+        }
+    }
+
+    /// Keeps these targets, with all their rows.
+    pub fn keep_targets(targets: impl IntoIterator<Item = u32>) -> Self {
+        Self {
+            targets: Some(targets.into_iter().collect()),
+            ..Self::all()
+        }
+    }
+}
+
+impl Request {
+    /// The path without the query.
+    pub fn path(&self) -> &str {
+        self.target
+            .split_once('?')
+            .map_or(self.target.as_str(), |(path, _)| path)
+    }
+}
+
+impl Response {
+    /// A response with one header, `content-type`.
+    pub fn new(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
+        Self {
+            status,
+            headers: vec![("content-type".to_owned(), content_type.to_owned())],
+            body: body.into(),
+        }
+    }
+
+    /// With one more header.
+    #[must_use]
+    pub fn with_header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+}

@@ -1,0 +1,88 @@
+//! Formatter: a line for each pod, or a table with aligned columns, for people to read.
+//!
+//! The lines have the fields of the Go library's simple log. A name is written as it is but for
+//! control characters, which are escaped, so a pod is always one line.
+
+mod lines;
+mod table;
+
+use std::time::Duration;
+
+use owlk8s_plugin::{Formatter, Payload, Result, Snapshot, export_formatter};
+use serde::Deserialize;
+
+struct SimpleLog;
+
+/// The sink's `config` table.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Config {
+    style: Style,
+    units: Units,
+    /// Tables only: clear the terminal before each.
+    clear: bool,
+}
+
+/// How a snapshot looks.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Style {
+    #[default]
+    Lines,
+    Table,
+}
+
+/// In which unit durations are written.
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Units {
+    #[default]
+    Us,
+    Ms,
+    S,
+}
+
+impl Formatter for SimpleLog {
+    type Config = Config;
+
+    fn validate(config: &Config) -> Result<()> {
+        match config.style {
+            Style::Lines if config.clear => {
+                Err("config key `clear` needs `style = \"table\"`".into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn format(config: &Config, snapshot: &Snapshot<'_>) -> Result<Vec<Payload>> {
+        let text = match config.style {
+            Style::Lines => lines::format(config.units, snapshot),
+            Style::Table => table::format(config.units, config.clear, snapshot),
+        };
+        Ok(vec![Payload::text("out", text)])
+    }
+}
+
+export_formatter!(SimpleLog);
+
+impl Units {
+    /// With three digits behind the point, none for microseconds.
+    fn show(self, duration: Duration) -> String {
+        match self {
+            Self::Us => format!("{}us", duration.as_micros()),
+            Self::Ms => format!("{:.3}ms", duration.as_secs_f64() * 1e3),
+            Self::S => format!("{:.3}s", duration.as_secs_f64()),
+        }
+    }
+}
+
+/// The name with control characters escaped, so that it stays on its line.
+fn printable(name: &str) -> String {
+    name.chars()
+        .flat_map(|c| {
+            let escape = c.is_control().then(|| c.escape_default());
+            let plain = (!c.is_control()).then_some(c);
+            escape.into_iter().flatten().chain(plain)
+        })
+        .collect()
+}
