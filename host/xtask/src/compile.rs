@@ -46,11 +46,15 @@ pub(crate) fn ebpf(toolchain: Toolchain) -> Result<()> {
     copy(object, &path("target/bpf/owlk8s-red"))
 }
 
-/// `plugins/NAME` -> `target/plugins/NAME.wasm`, and `plugins/fixtures/NAME` -> `target/plugins/fixtures/NAME.wasm`.
+/// Each package of `plugins/` with crate type `cdylib` -> `target/plugins/NAME.wasm`; those in a folder `fixtures` ->
+/// `target/plugins/fixtures/NAME.wasm`.
 pub(crate) fn plugins(toolchain: Toolchain) -> Result<()> {
     announce("the plugins: target/plugins/*.wasm");
     let mut build = cargo_of(toolchain, "plugins");
-    build.args(["build", "--release", "--workspace", "--target", WASM_TARGET]);
+    build.args(["build", "--release", "--target", WASM_TARGET]);
+    for guest in guests()? {
+        build.args(["--package", &guest]);
+    }
     if toolchain == Toolchain::Debian {
         // Debian keeps rust-lld and wasm-component-ld off the PATH.
         let linkers = format!(
@@ -63,16 +67,38 @@ pub(crate) fn plugins(toolchain: Toolchain) -> Result<()> {
             .env("PATH", format!("{path}:{linkers}"))
             .env("RUSTFLAGS", "-L native=/usr/lib/wasm32-wasi");
     }
-    let built = artefacts(&mut build, "cdylib")?;
-    if built.is_empty() {
-        bail!(
-            "the workspace plugins/ built no component: a plugin is a package with crate-type = [\"cdylib\"]"
-        );
-    }
-    for (manifest, component) in &built {
+    for (manifest, component) in &artefacts(&mut build, "cdylib")? {
         copy(component, &component_path(manifest)?)?;
     }
     Ok(())
+}
+
+/// The packages of `plugins/` that are guests; the others (the SDK, test support) may not even compile for WebAssembly.
+fn guests() -> Result<Vec<String>> {
+    let output = cargo("plugins")
+        .args(["metadata", "--no-deps", "--format-version", "1"])
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot start cargo")?;
+    let metadata: Value = serde_json::from_slice(&output.stdout)
+        .context("cannot read the list of packages of plugins/")?;
+    let packages = metadata["packages"].as_array().into_iter().flatten();
+    let guests: Vec<String> = packages
+        .filter(|package| is_guest(package))
+        .filter_map(|package| package["name"].as_str().map(str::to_owned))
+        .collect();
+    if guests.is_empty() {
+        bail!("plugins/ holds no plugin: that is a package with crate-type = [\"cdylib\"]");
+    }
+    Ok(guests)
+}
+
+fn is_guest(package: &Value) -> bool {
+    let targets = package["targets"].as_array().into_iter().flatten();
+    let mut kinds = targets
+        .filter_map(|target| target["kind"].as_array())
+        .flatten();
+    kinds.any(|kind| kind == "cdylib")
 }
 
 /// Cargo and compiler of one release. Both ways use what stable Rust keeps for itself (building the standard library,

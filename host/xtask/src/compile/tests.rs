@@ -48,3 +48,16 @@ fn copy_leaves_an_equal_file_untouched() {
     copy(&from, &to).unwrap();
     assert_eq!(fs::read_to_string(&to).unwrap(), "two");
 }
+
+#[test]
+fn guests_are_the_packages_that_make_a_component() {
+    let package =
+        |kind| serde_json::json!({ "targets": [{ "kind": [kind] }, { "kind": ["test"] }] });
+    assert!(is_guest(&package("cdylib")));
+    assert!(!is_guest(&package("lib")));
+    let found = guests().unwrap();
+    assert!(
+        found.contains(&"simple-log".to_owned()) && !found.contains(&"owlk8s-plugin".to_owned()),
+        "{found:?}"
+    );
+}
