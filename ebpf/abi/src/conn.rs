@@ -80,7 +80,7 @@ pub struct Dir {
     pub method: u8,
     /// Valid bytes of `carry`.
     pub carry_len: u8,
-    /// Segments in the stash.
+    /// Bit `i`: the stash holds a segment at index `i`.
     pub stashed: u32,
     /// Bytes of body, chunk or frame that are still to be skipped.
     pub left: u64,
@@ -262,6 +262,16 @@ pub struct FragValue {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Scratch {
+    /// Where the next unread byte of the segment is, from the IP header on (or in the stashed segment).
+    pub offset: u32,
+    /// Unread bytes of the segment.
+    pub remain: u32,
+    /// The next unscanned byte of `window`.
+    pub pos: u32,
+    /// Valid bytes of `window`.
+    pub end: u32,
+    /// The packet's first bytes: IP and TCP headers.
+    pub header: [u64; 16],
     /// The loaded part of the segment, after what was carried over.
     pub window: [u64; (WINDOW + 64) / 8],
     /// A new connection, before it is entered.

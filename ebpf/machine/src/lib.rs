@@ -1,2 +1,91 @@
-//! placeholder
+//! The HTTP machine: from TCP segments to counted requests, exactly.
+//!
+//! [`observe`] takes one packet of one target. It finds the connection, puts the segment in its place in the
+//! byte stream (TCP sequence numbers, RFC 9293), reads the stream as HTTP messages (RFC 9112 framing; RFC 9113
+//! frames), and counts a request when its final status line is complete. It never reads a body and never blocks.
+//!
+//! Everything that it needs of the outside comes through [`World`], so the same code runs in the kernel (crate
+//! `owlk8s-ebpf-red`) and natively in tests. State is kept in map values only, small and position-driven: one
+//! [`scan::step`] looks at a few bytes and moves on, which keeps the verifier's work small and lets a message be
+//! cut at any byte. Cost and bounds: a segment's body is skipped by arithmetic; a head is read eight bytes a step.
+
 #![no_std]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
+#![allow(unsafe_op_in_unsafe_fn, reason = "the whole crate works on map values by raw pointer, as the kernel gives them")]
+#![allow(clippy::missing_safety_doc, reason = "every pointer here is a live map value or lives on the caller's stack")]
+#![allow(clippy::undocumented_unsafe_blocks, reason = "as above: one contract for the crate, stated at World")]
+
+mod bytes;
+mod count;
+mod cpu;
+mod head;
+mod packet;
+pub mod scan;
+mod segment;
+
+use owlk8s_ebpf_abi::{
+    ClosedValue, Conn, ConnKey, FragKey, FragValue, Row, RowKey, Scratch, Slot, Stash, StashKey,
+};
+
+/// What surrounds the machine: the packet, the clocks and the maps.
+///
+/// Every pointer that a method returns is valid, aligned to 8 and stays so for the length of [`observe`]; several
+/// CPUs may hold the same one, and the machine uses locks and atomic adds where that matters.
+pub trait World {
+    /// Copies `len` bytes of the packet, counted from the IP header, to `to`; false when it has fewer.
+    unsafe fn load(&self, offset: u32, to: *mut u8, len: u32) -> bool;
+    /// Bytes of the packet from the IP header on, padding included.
+    fn packet_len(&self) -> u32;
+    /// Monotonic clock, nanoseconds.
+    fn now(&self) -> u64;
+    /// Monotonic clock, a few milliseconds coarse and cheap.
+    fn now_coarse(&self) -> u64;
+
+    /// This CPU's working memory.
+    fn scratch(&self) -> Option<*mut Scratch>;
+    /// A target's counters.
+    fn slot(&self, slot: u32) -> Option<*mut Slot>;
+    /// A method's number; see [`owlk8s_ebpf_abi::METHODS`].
+    fn method(&self, key: &[u64; 2]) -> u8;
+    /// Where rows of this key are counted, made when there is none; its index too. None: the table is full.
+    fn row(&self, key: RowKey) -> Option<u32>;
+    /// The row at an index.
+    fn row_at(&self, index: u32) -> Option<*mut Row>;
+
+    /// A connection's state.
+    fn conn(&self, key: &ConnKey) -> Option<*mut Conn>;
+    /// Enters a connection, evicting the oldest where the table is full. None: it cannot be entered.
+    unsafe fn insert_conn(&self, key: &ConnKey, conn: *const Conn) -> Option<*mut Conn>;
+    /// Forgets a connection.
+    fn remove_conn(&self, key: &ConnKey);
+    /// Where a connection ended that was closed not long ago.
+    fn closed(&self, key: &ConnKey) -> Option<ClosedValue>;
+    /// Remembers where a connection ended.
+    fn set_closed(&self, key: &ConnKey, value: ClosedValue);
+    /// Forgets it.
+    fn remove_closed(&self, key: &ConnKey);
+
+    /// Keeps a segment; false when it cannot.
+    unsafe fn put_stash(&self, key: &StashKey, value: *const Stash) -> bool;
+    /// A kept segment.
+    fn stash(&self, key: &StashKey) -> Option<*const Stash>;
+    /// Lets a kept segment go.
+    fn remove_stash(&self, key: &StashKey);
+
+    /// Remembers a datagram's first fragment.
+    fn put_fragment(&self, key: &FragKey, value: FragValue);
+    /// What was remembered.
+    fn fragment(&self, key: &FragKey) -> Option<FragValue>;
+
+    /// Calls [`scan::step`] until it says that it is done.
+    unsafe fn run(scan: &mut scan::Scan<Self>)
+    where
+        Self: Sized;
+    /// Calls [`replay_step`] until it says that it is done.
+    unsafe fn replay(replay: &mut Replay<Self>)
+    where
+        Self: Sized;
+}
+
+pub use count::evict;
+pub use segment::{Replay, observe, replay_step};

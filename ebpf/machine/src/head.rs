@@ -1,0 +1,411 @@
+//! HTTP/1 messages: start lines, the few fields that framing needs, and what follows a head (RFC 9112).
+
+use owlk8s_ebpf_abi::{Dir, Loss, METHOD_OTHER, Pending, flag};
+
+use crate::World;
+use crate::bytes::{find, first, index, is_token, lower, mask, word};
+use crate::count::{self, lose};
+use crate::cpu::read_u64;
+use crate::scan::{Scan, begin_line, carry, line, lost, state};
+
+/// Bytes of a line's start that are looked at together; a line that is cut before is carried over.
+const START: u32 = 24;
+
+const GET: u8 = 1;
+const HEAD: u8 = 2;
+const POST: u8 = 3;
+const PUT: u8 = 4;
+const DELETE: u8 = 5;
+const CONNECT: u8 = 6;
+
+/// A new message may begin.
+#[inline(always)]
+pub(crate) unsafe fn begin(dir: *mut Dir) {
+    (*dir).state = state::START;
+    (*dir).first_ns = 0;
+    (*dir).number = 0;
+    (*dir).flags &= flag::FIN | flag::ENDED;
+}
+
+/// Whether the line's end, or [`START`] bytes, are there to look at.
+#[inline(always)]
+unsafe fn enough(at: *const u8, avail: u32) -> bool {
+    avail >= START || newline_before(at, avail) < START
+}
+
+/// The index of the first line feed of the next [`START`] bytes, or [`START`].
+#[inline(always)]
+unsafe fn newline_before(at: *const u8, avail: u32) -> u32 {
+    let mut base = 0;
+    while base < START {
+        if avail > base {
+            let mark = first(find(read_u64(at.add(base as usize)), b'\n'), avail - base);
+            if mark != 0 {
+                return base + index(mark);
+            }
+        }
+        base += 8;
+    }
+    START
+}
+
+#[inline(always)]
+unsafe fn advance<W>(scan: &mut Scan<W>, n: u32) {
+    (*scan.scratch).pos += n;
+}
+
+/// The first bytes of a request: method and space, empty lines before it, a PROXY header, the HTTP/2 preface.
+#[inline(always)]
+pub(crate) unsafe fn request<W: World>(scan: &mut Scan<W>, at: *const u8, avail: u32) {
+    let dir = scan.dir;
+    let w0 = read_u64(at);
+    let c = w0 as u8;
+    if c == b'\r' || c == b'\n' {
+        if (*dir).flags & flag::FIRST != 0 && proxy_v2(scan, at, avail) {
+            return;
+        }
+        return advance(scan, 1);
+    }
+    if !is_token(c) {
+        return lost(scan);
+    }
+    if (*dir).first_ns == 0 {
+        (*dir).first_ns = (*scan.world).now();
+    }
+    if !enough(at, avail) {
+        return carry(scan, at, avail);
+    }
+    let (method, len) = if w0 & mask(4) == word(b"GET ") {
+        (GET, 4)
+    } else if w0 & mask(5) == word(b"POST ") {
+        (POST, 5)
+    } else if w0 & mask(4) == word(b"PUT ") {
+        (PUT, 4)
+    } else if w0 & mask(5) == word(b"HEAD ") {
+        (HEAD, 5)
+    } else if w0 & mask(7) == word(b"DELETE ") {
+        (DELETE, 7)
+    } else {
+        other_method(scan, at, w0)
+    };
+    if len == 0 || len > avail {
+        return lost(scan);
+    }
+    if w0 == word(b"PRI * HT") {
+        return preface(scan, at, avail);
+    }
+    let proxy = w0 & mask(6) == word(b"PROXY ") && (*dir).flags & flag::FIRST != 0;
+    (*dir).method = method;
+    begin_line(dir, if proxy { line::PROXY } else { line::REQUEST });
+    advance(scan, len);
+}
+
+/// Number of a method that is not among the frequent, and its length with the space; length 0: no method at all.
+#[inline(always)]
+unsafe fn other_method<W: World>(scan: &mut Scan<W>, at: *const u8, w0: u64) -> (u8, u32) {
+    let (w1, w2) = (read_u64(at.add(8)), read_u64(at.add(16)));
+    let (s0, s1, s2) = (find(w0, b' '), find(w1, b' '), find(w2, b' '));
+    let len = if s0 != 0 {
+        index(s0)
+    } else if s1 != 0 {
+        8 + index(s1)
+    } else if s2 != 0 {
+        16 + index(s2)
+    } else {
+        return (METHOD_OTHER, 0);
+    };
+    if newline_before(at, len) < len {
+        return (METHOD_OTHER, 0);
+    }
+    if len > 16 {
+        return (METHOD_OTHER, len + 1);
+    }
+    let key = [w0 & mask(len), if len > 8 { w1 & mask(len - 8) } else { 0 }];
+    ((*scan.world).method(&key), len + 1)
+}
+
+/// A binary PROXY header (version 2), or the beginning of one; false when it is none.
+#[inline(always)]
+unsafe fn proxy_v2<W: World>(scan: &mut Scan<W>, at: *const u8, avail: u32) -> bool {
+    let dir = scan.dir;
+    let (w0, w1) = (read_u64(at), read_u64(at.add(8)));
+    let known = if avail < 8 { avail } else { 8 };
+    if (w0 ^ word(b"\r\n\r\n\0\r\nQ")) & mask(known) != 0 {
+        return false;
+    }
+    if avail < 16 {
+        carry(scan, at, avail);
+        return true;
+    }
+    if w1 & mask(4) != word(b"UIT\n") {
+        return false;
+    }
+    (*dir).state = state::SKIP;
+    (*dir).left = 16 + (w1 >> 48 & 0xff) * 256 + (w1 >> 56);
+    (*dir).first_ns = 0;
+    true
+}
+
+/// The HTTP/2 connection preface (RFC 9113, 3.4).
+#[inline(always)]
+unsafe fn preface<W: World>(scan: &mut Scan<W>, at: *const u8, avail: u32) {
+    if avail < START {
+        return carry(scan, at, avail);
+    }
+    if read_u64(at.add(8)) != word(b"TP/2.0\r\n") || read_u64(at.add(16)) != word(b"\r\nSM\r\n\r\n") {
+        return lost(scan);
+    }
+    (*scan.conn).mode = 2;
+    (*scan.dir).state = state::SKIP;
+    (*scan.dir).left = u64::from(START);
+}
+
+/// The first bytes of an answer: version and status code.
+#[inline(always)]
+pub(crate) unsafe fn status<W: World>(scan: &mut Scan<W>, at: *const u8, avail: u32) {
+    let dir = scan.dir;
+    let w0 = read_u64(at);
+    let c = w0 as u8;
+    if c == b'\r' || c == b'\n' {
+        return advance(scan, 1);
+    }
+    let known = if avail < 7 { avail } else { 7 };
+    if (w0 ^ word(b"HTTP/1.")) & mask(known) != 0 {
+        return unparsable(scan);
+    }
+    if (*dir).first_ns == 0 {
+        (*dir).first_ns = (*scan.world).now();
+    }
+    if !enough(at, avail) {
+        return carry(scan, at, avail);
+    }
+    let w1 = read_u64(at.add(8));
+    let digit = |n: u32| (w1 >> (8 * n)) as u8;
+    let after = digit(4);
+    let digits = digit(1).is_ascii_digit() && digit(2).is_ascii_digit() && digit(3).is_ascii_digit() && digit(1) != b'0';
+    if avail < 13 || digit(0) != b' ' || !digits || !matches!(after, b' ' | b'\r' | b'\n') {
+        return unparsable(scan);
+    }
+    let value = |n: u32| u16::from(digit(n) - b'0');
+    (*dir).status = value(1) * 100 + value(2) * 10 + value(3);
+    begin_line(dir, line::STATUS);
+    advance(scan, 12);
+}
+
+/// What the pod sent is no HTTP/1 answer.
+#[inline(always)]
+unsafe fn unparsable<W: World>(scan: &mut Scan<W>) {
+    if (*scan.dir).flags & flag::TENTATIVE == 0 && count::pop(scan.conn).is_some() {
+        lose(scan.slot, Loss::UnparsableAnswer, 1);
+    }
+    lost(scan);
+}
+
+/// The start of a field line, or the empty line that ends the head (or the trailers).
+#[inline(always)]
+pub(crate) unsafe fn field<W: World>(scan: &mut Scan<W>, at: *const u8, avail: u32) {
+    let dir = scan.dir;
+    let w0 = read_u64(at);
+    let c = w0 as u8;
+    if c == b'\n' {
+        advance(scan, 1);
+        return head_end(scan);
+    }
+    if c == b'\r' {
+        if avail < 2 {
+            return carry(scan, at, avail);
+        }
+        if (w0 >> 8) as u8 == b'\n' {
+            advance(scan, 2);
+            return head_end(scan);
+        }
+    }
+    if (*dir).state == state::TRAILER {
+        return begin_line(dir, line::TRAILER);
+    }
+    match c | 0x20 {
+        b'c' | b't' | b'u' | b'e' => {}
+        _ => return begin_line(dir, line::OTHER),
+    }
+    if !enough(at, avail) {
+        return carry(scan, at, avail);
+    }
+    known_field(scan, at, w0);
+}
+
+/// A field whose name begins like one that matters.
+#[inline(always)]
+unsafe fn known_field<W: World>(scan: &mut Scan<W>, at: *const u8, w0: u64) {
+    let dir = scan.dir;
+    let w1 = read_u64(at.add(8));
+    let w2 = read_u64(at.add(16));
+    match lower(w0) {
+        name if name == word(b"content-") && lower(w1) & mask(7) == word(b"length:") => {
+            (*dir).state = state::LENGTH;
+            (*dir).number = 0;
+            (*dir).flags &= !flag::LENGTH;
+            return advance(scan, 15);
+        }
+        name if name == word(b"transfer") && lower(w1) == word(b"-encodin") && lower(w2) & mask(2) == word(b"g:") => {
+            begin_line(dir, line::CODING);
+            return advance(scan, 18);
+        }
+        name if name == word(b"user-age") && !scan.answers => {
+            // "User-Agent: kube-probe/", as every kubelet writes it.
+            if lower(w1) == word(b"nt: kube") && lower(w2) & mask(7) == word(b"-probe/") && (*dir).flags & flag::HEAD != 0 {
+                (*dir).flags &= !flag::HEAD;
+                count::mark_probe(scan.conn, scan.slot);
+            }
+        }
+        name if name & mask(7) == word(b"expect:") && !scan.answers => (*dir).flags |= flag::EXPECT,
+        name if name == word(b"upgrade:") && lower(w1) & mask(4) == word(b" h2c") => (*dir).flags |= flag::H2C,
+        _ => {}
+    }
+    begin_line(dir, line::OTHER);
+}
+
+/// A byte of Content-Length's value.
+#[inline(always)]
+pub(crate) unsafe fn length<W: World>(scan: &mut Scan<W>, at: *const u8) {
+    let dir = scan.dir;
+    let c = *at;
+    advance(scan, 1);
+    match c {
+        b'0'..=b'9' => {
+            (*dir).number = (*dir).number.wrapping_mul(10).wrapping_add(u64::from(c - b'0'));
+            (*dir).flags |= flag::LENGTH;
+        }
+        b' ' | b'\t' | b'\r' => {}
+        b'\n' => {
+            (*dir).state = state::FIELD;
+        }
+        // A list of equal values (RFC 9112, 6.3): the first stands for all.
+        _ => begin_line(dir, line::OTHER),
+    }
+}
+
+/// A byte of a chunk size (RFC 9112, 7.1).
+#[inline(always)]
+pub(crate) unsafe fn chunk<W: World>(scan: &mut Scan<W>, at: *const u8) {
+    let dir = scan.dir;
+    let c = *at;
+    let digit = match c {
+        b'0'..=b'9' => c - b'0',
+        b'a'..=b'f' => c - b'a' + 10,
+        b'A'..=b'F' => c - b'A' + 10,
+        // The line's end, an extension, or blanks before either.
+        _ => return begin_line(dir, line::CHUNK),
+    };
+    advance(scan, 1);
+    (*dir).number = (*dir).number << 4 | u64::from(digit);
+}
+
+/// A line is complete, and `tail` holds its last bytes, the line feed included.
+#[inline(always)]
+pub(crate) unsafe fn line_end<W: World>(scan: &mut Scan<W>) {
+    let dir = scan.dir;
+    let [low, high] = (*dir).tail;
+    // Without its end: one byte or two.
+    let bits = if (high >> 48) as u8 == b'\r' { 16 } else { 8 };
+    let last = high << bits | low >> (64 - bits);
+    let before = low << bits;
+    match (*dir).line {
+        line::REQUEST => request_line(scan, last, (before >> 56) as u8),
+        line::STATUS => status_line(scan),
+        line::CODING => {
+            (*dir).state = state::FIELD;
+            let chunked = lower(last) >> 8 == word(b"chunked");
+            (*dir).flags |= if chunked { flag::CHUNKED } else { flag::CODED };
+        }
+        line::CHUNK if (*dir).number == 0 => (*dir).state = state::TRAILER,
+        line::CHUNK => {
+            (*dir).state = state::CHUNK_DATA;
+            (*dir).left = (*dir).number;
+        }
+        line::CHUNK_END => {
+            (*dir).state = state::CHUNK;
+            (*dir).number = 0;
+        }
+        line::TRAILER => (*dir).state = state::TRAILER,
+        line::PROXY => begin(dir),
+        _ => (*dir).state = state::FIELD,
+    }
+}
+
+/// `last` is the request line's last eight bytes, `before` the one in front of them.
+#[inline(always)]
+unsafe fn request_line<W: World>(scan: &mut Scan<W>, last: u64, before: u8) {
+    let dir = scan.dir;
+    let minor = (last >> 56) as u8;
+    if last & mask(7) != word(b"HTTP/1.") || !minor.is_ascii_digit() || before != b' ' {
+        return lost(scan);
+    }
+    (*dir).flags = (*dir).flags & (flag::FIN | flag::ENDED) | flag::HEAD;
+    (*dir).state = state::FIELD;
+    let request = Pending::new((*dir).first_ns, (*dir).method, minor == b'0');
+    count::push(scan.conn, scan.slot, request);
+}
+
+#[inline(always)]
+unsafe fn status_line<W: World>(scan: &mut Scan<W>) {
+    let (conn, dir) = (scan.conn, scan.dir);
+    let status = (*dir).status;
+    let kept = (*dir).flags & (flag::FIN | flag::ENDED);
+    (*dir).state = state::FIELD;
+    if status < 200 && status != 101 {
+        (*dir).flags = kept;
+        return;
+    }
+    (*dir).flags = kept | flag::FINAL;
+    (*dir).method = GET;
+    let Some(request) = count::pop(conn) else {
+        lose(scan.slot, Loss::Unsolicited, 1);
+        return;
+    };
+    (*dir).method = request.method();
+    let protocol = if request.0 & Pending::HTTP10 != 0 { 10 } else { 11 };
+    count::answered(&*scan.world, conn, scan.slot, request, protocol, status, (*dir).first_ns);
+}
+
+/// The head (or the trailers) is complete: what comes next (RFC 9112, 6.3).
+#[inline(always)]
+unsafe fn head_end<W: World>(scan: &mut Scan<W>) {
+    let (conn, dir) = (scan.conn, scan.dir);
+    let flags = (*dir).flags;
+    if (*dir).state == state::TRAILER {
+        return begin(dir);
+    }
+    if scan.answers {
+        let (status, method) = ((*dir).status, (*dir).method);
+        if flags & flag::FINAL == 0 {
+            return begin(dir);
+        }
+        if status == 101 || method == CONNECT && (200..300).contains(&status) {
+            (*conn).mode = 1;
+            (*dir).state = state::IGNORE;
+            return;
+        }
+        if method == HEAD || status == 204 || status == 304 {
+            return begin(dir);
+        }
+    } else if (*dir).method == CONNECT {
+        return begin(dir);
+    }
+    let length = (*dir).number;
+    if flags & flag::CHUNKED != 0 {
+        (*dir).state = state::CHUNK;
+        (*dir).number = 0;
+    } else if flags & flag::LENGTH != 0 && flags & flag::CODED == 0 {
+        if length == 0 {
+            return begin(dir);
+        }
+        (*dir).state = state::BODY;
+        (*dir).left = length;
+        (*dir).flags |= flag::UNTOUCHED;
+    } else if scan.answers || flags & flag::CODED != 0 {
+        (*dir).state = state::BODY;
+        (*dir).left = u64::MAX;
+    } else {
+        begin(dir);
+    }
+}

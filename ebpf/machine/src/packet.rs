@@ -1,0 +1,221 @@
+//! From an IP packet to a TCP segment: RFC 791, RFC 8200, RFC 9293.
+
+use owlk8s_ebpf_abi::{FragKey, FragValue, Loss, Scratch, Slot};
+
+use crate::World;
+use crate::count::lose;
+
+pub(crate) const FIN: u8 = 0x01;
+pub(crate) const SYN: u8 = 0x02;
+pub(crate) const RST: u8 = 0x04;
+pub(crate) const ACK: u8 = 0x10;
+
+const IPPROTO_TCP: u8 = 6;
+
+/// A TCP segment: who, where in the stream, and where its payload is in the packet.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+pub(crate) struct Segment {
+    pub(crate) source: [u32; 4],
+    pub(crate) destination: [u32; 4],
+    pub(crate) source_port: u16,
+    pub(crate) destination_port: u16,
+    pub(crate) seq: u32,
+    pub(crate) ack: u32,
+    pub(crate) offset: u32,
+    pub(crate) len: u32,
+    pub(crate) flags: u32,
+}
+
+impl Segment {
+    #[inline(always)]
+    pub(crate) fn has(&self, flags: u8) -> bool {
+        self.flags & u32::from(flags) == u32::from(flags)
+    }
+}
+
+/// The IP layer's part: what carries TCP, from where to where.
+#[derive(Clone, Copy, Default)]
+struct Datagram {
+    /// Where its payload begins.
+    start: u32,
+    /// Where the packet ends, padding left out.
+    end: u32,
+    /// Fragment offset, bytes.
+    fragment: u32,
+    /// More fragments follow.
+    more: bool,
+    /// Identification.
+    id: u32,
+}
+
+#[inline(always)]
+unsafe fn byte(header: *const u8, at: usize) -> u8 {
+    *header.add(at)
+}
+
+#[inline(always)]
+unsafe fn be16(header: *const u8, at: usize) -> u16 {
+    u16::from_be_bytes([byte(header, at), byte(header, at + 1)])
+}
+
+#[inline(always)]
+unsafe fn ne32(header: *const u8, at: usize) -> u32 {
+    // Every caller's `at` is a multiple of 4 and the buffer is aligned to 8.
+    header.add(at).cast::<u32>().read()
+}
+
+/// The TCP segment in the packet; none when it carries none. Fragments that cannot be put to their datagram are
+/// counted for `slot`.
+#[inline(always)]
+pub(crate) unsafe fn parse<W: World>(world: &W, scratch: *mut Scratch, slot_id: u32, slot: *mut Slot, segment: &mut Segment) -> bool {
+    let header = (&raw mut (*scratch).header).cast::<u8>();
+    let datagram = if !world.load(0, header, 40) {
+        return false;
+    } else if byte(header, 0) >> 4 == 4 {
+        ipv4(world, header, segment)
+    } else if byte(header, 0) >> 4 == 6 {
+        ipv6(world, header, segment)
+    } else {
+        return false;
+    };
+    let Some(datagram) = datagram else { return false };
+    if datagram.fragment != 0 {
+        return later_fragment(world, slot_id, slot, &datagram, segment);
+    }
+    if !tcp(world, header, &datagram, segment) {
+        if datagram.more {
+            lose(slot, Loss::Fragment, 1);
+        }
+        return false;
+    }
+    if datagram.more {
+        let hdr = segment.offset - datagram.start;
+        let value = FragValue {
+            source_port: segment.source_port,
+            destination_port: segment.destination_port,
+            seq: segment.seq.wrapping_sub(hdr),
+            ack: segment.ack,
+            flags: segment.flags,
+        };
+        world.put_fragment(&fragment_key(slot_id, &datagram, segment), value);
+        segment.flags &= !u32::from(FIN);
+    }
+    true
+}
+
+#[inline(always)]
+unsafe fn ipv4<W: World>(world: &W, header: *mut u8, segment: &mut Segment) -> Option<Datagram> {
+    if byte(header, 9) != IPPROTO_TCP {
+        return None;
+    }
+    segment.source[0] = ne32(header, 12);
+    segment.destination[0] = ne32(header, 16);
+    let total = u32::from(be16(header, 2));
+    let fragment = be16(header, 6);
+    Some(Datagram {
+        start: u32::from(byte(header, 0) & 15) * 4,
+        // 0 where the packet is larger than the field (BIG TCP); less than the packet where that is padded.
+        end: if total == 0 { world.packet_len() } else { total },
+        fragment: u32::from(fragment & 0x1fff) * 8,
+        more: fragment & 0x2000 != 0,
+        id: u32::from(be16(header, 4)),
+    })
+}
+
+#[inline(always)]
+unsafe fn ipv6<W: World>(world: &W, header: *mut u8, segment: &mut Segment) -> Option<Datagram> {
+    let mut next = byte(header, 6);
+    let len = u32::from(be16(header, 4));
+    let mut word = 0;
+    while word < 4 {
+        segment.source[word] = ne32(header, 8 + 4 * word);
+        segment.destination[word] = ne32(header, 24 + 4 * word);
+        word += 1;
+    }
+    let mut datagram = Datagram {
+        start: 40,
+        // 0 with a jumbo payload option (BIG TCP).
+        end: if len == 0 { world.packet_len() } else { 40 + len },
+        ..Datagram::default()
+    };
+    if next == IPPROTO_TCP {
+        return Some(datagram);
+    }
+    // Extension headers: RFC 8200, 4. Six are more than any stack sends.
+    let mut left = 6;
+    while left > 0 {
+        left -= 1;
+        if !world.load(datagram.start, header, 8) {
+            return None;
+        }
+        let (this, units) = (next, u32::from(byte(header, 1)));
+        next = byte(header, 0);
+        match this {
+            // Hop-by-hop, routing, destination options, mobility.
+            0 | 43 | 60 | 135 => datagram.start += 8 + 8 * units,
+            // Authentication: RFC 4302, in words less two.
+            51 => datagram.start += 8 + 4 * units,
+            // Fragment.
+            44 => {
+                let offset = be16(header, 2);
+                datagram.fragment = u32::from(offset & 0xfff8);
+                datagram.more = offset & 1 != 0;
+                datagram.id = ne32(header, 4);
+                datagram.start += 8;
+                if datagram.fragment != 0 {
+                    return if next == IPPROTO_TCP { Some(datagram) } else { None };
+                }
+            }
+            _ => return None,
+        }
+        if next == IPPROTO_TCP {
+            return Some(datagram);
+        }
+    }
+    None
+}
+
+#[inline(always)]
+unsafe fn tcp<W: World>(world: &W, header: *mut u8, datagram: &Datagram, segment: &mut Segment) -> bool {
+    // The common IPv4 header is 20 bytes and the first load holds all of TCP's fixed part.
+    let at = if datagram.start == 20 {
+        20
+    } else {
+        if !world.load(datagram.start, header, 20) {
+            return false;
+        }
+        0
+    };
+    let header = header.add(at);
+    segment.source_port = header.cast::<u16>().read();
+    segment.destination_port = header.add(2).cast::<u16>().read();
+    segment.seq = u32::from_be(ne32(header, 4));
+    segment.ack = u32::from_be(ne32(header, 8));
+    segment.flags = u32::from(byte(header, 13));
+    segment.offset = datagram.start + u32::from(byte(header, 12) >> 4) * 4;
+    segment.len = datagram.end.saturating_sub(segment.offset);
+    true
+}
+
+#[inline(always)]
+fn fragment_key(slot: u32, datagram: &Datagram, segment: &Segment) -> FragKey {
+    FragKey { slot, id: datagram.id, source: segment.source, destination: segment.destination }
+}
+
+/// A later fragment continues the segment whose header came in the first.
+#[inline(always)]
+unsafe fn later_fragment<W: World>(world: &W, slot_id: u32, slot: *mut Slot, datagram: &Datagram, segment: &mut Segment) -> bool {
+    let Some(first) = world.fragment(&fragment_key(slot_id, datagram, segment)) else {
+        lose(slot, Loss::Fragment, 1);
+        return false;
+    };
+    segment.source_port = first.source_port;
+    segment.destination_port = first.destination_port;
+    segment.seq = first.seq.wrapping_add(datagram.fragment);
+    segment.ack = first.ack;
+    segment.flags = if datagram.more { first.flags & !u32::from(FIN) } else { first.flags };
+    segment.offset = datagram.start;
+    segment.len = datagram.end.saturating_sub(datagram.start);
+    true
+}

@@ -1,0 +1,283 @@
+//! The reader of one direction's byte stream: a state, and a step that looks at a few bytes and moves on.
+//!
+//! Bytes whose content does not matter are skipped by arithmetic. The others come through the window: what was
+//! carried over from the last segment (at most [`CARRY`] bytes: the start of a line that was cut), then up to
+//! [`FRESH`] new ones.
+
+use owlk8s_ebpf_abi::{CARRY, Conn, Dir, STASH_BYTES, Scratch, Slot, Stash, WINDOW, flag};
+
+use crate::World;
+use crate::bytes::{find, first, index};
+use crate::cpu::{opaque, read_u64};
+use crate::head;
+
+/// New bytes loaded at a time; with the carried ones they stay within [`WINDOW`].
+const FRESH: u32 = (WINDOW - 2 * CARRY) as u32;
+
+/// States of [`Dir::state`].
+pub(crate) mod state {
+    /// Where messages begin is not known: try at each segment's start.
+    pub(crate) const LOST: u8 = 0;
+    /// Before a message.
+    pub(crate) const START: u8 = 1;
+    /// Inside a line; [`super::line`] says of what.
+    pub(crate) const LINE: u8 = 2;
+    /// At the start of a field line.
+    pub(crate) const FIELD: u8 = 3;
+    /// In the digits of Content-Length.
+    pub(crate) const LENGTH: u8 = 4;
+    /// In the digits of a chunk size.
+    pub(crate) const CHUNK: u8 = 5;
+    /// At the start of a trailer line.
+    pub(crate) const TRAILER: u8 = 6;
+    /// From here on bytes are skipped: `left` of a body, then [`START`].
+    pub(crate) const BODY: u8 = 8;
+    /// `left` of a chunk, then the line end behind it.
+    pub(crate) const CHUNK_DATA: u8 = 9;
+    /// `left` of a PROXY header or the HTTP/2 preface, then [`START`] or frames.
+    pub(crate) const SKIP: u8 = 10;
+    /// A tunnel: for ever.
+    pub(crate) const IGNORE: u8 = 11;
+}
+
+/// What the line in hand is: [`Dir::line`].
+pub(crate) mod line {
+    /// Any field that does not matter.
+    pub(crate) const OTHER: u8 = 0;
+    /// Request line.
+    pub(crate) const REQUEST: u8 = 1;
+    /// Status line.
+    pub(crate) const STATUS: u8 = 2;
+    /// Transfer-Encoding.
+    pub(crate) const CODING: u8 = 3;
+    /// Chunk extension.
+    pub(crate) const CHUNK: u8 = 4;
+    /// Behind a chunk's data.
+    pub(crate) const CHUNK_END: u8 = 5;
+    /// A trailer field.
+    pub(crate) const TRAILER: u8 = 6;
+    /// PROXY protocol version 1.
+    pub(crate) const PROXY: u8 = 7;
+}
+
+/// What one run over a segment works with; lives on the caller's stack.
+#[repr(C)]
+pub struct Scan<W> {
+    pub(crate) world: *const W,
+    pub(crate) conn: *mut Conn,
+    pub(crate) dir: *mut Dir,
+    pub(crate) slot: *mut Slot,
+    pub(crate) scratch: *mut Scratch,
+    /// Where the bytes are when they are not in the packet.
+    pub(crate) stash: *const Stash,
+    /// The direction of the answers.
+    pub(crate) answers: bool,
+}
+
+/// One step; true when the segment is read to its end.
+#[inline(always)]
+pub unsafe fn step<W: World>(scan: &mut Scan<W>) -> bool {
+    let cursor = scan.scratch;
+    let dir = scan.dir;
+    let (pos, end) = ((*cursor).pos, (*cursor).end);
+    if pos >= end {
+        return refill(scan);
+    }
+    let avail = end - pos;
+    let at = window(cursor, pos);
+    match (*dir).state {
+        state::LINE => read_line(scan, pos, end),
+        state::FIELD | state::TRAILER => head::field(scan, at, avail),
+        state::START if scan.answers => head::status(scan, at, avail),
+        state::START => head::request(scan, at, avail),
+        state::LENGTH => head::length(scan, at),
+        state::CHUNK => head::chunk(scan, at),
+        state::LOST => {
+            give_up_segment(cursor);
+        }
+        _ => {
+            let n = skip(dir, (*scan.conn).mode, avail);
+            (*cursor).pos = pos + n;
+        }
+    }
+    false
+}
+
+/// The window's byte `pos` and what follows it; the window is longer than any `pos` can be by what is read at once.
+#[inline(always)]
+pub(crate) unsafe fn window(cursor: *mut Scratch, pos: u32) -> *const u8 {
+    (&raw const (*cursor).window).cast::<u8>().add(opaque(pos & (WINDOW as u32 - 1)) as usize)
+}
+
+/// Reads no more of this segment.
+#[inline(always)]
+pub(crate) unsafe fn give_up_segment(cursor: *mut Scratch) {
+    (*cursor).remain = 0;
+    (*cursor).pos = (*cursor).end;
+}
+
+/// The stream cannot be followed: the next segment may begin a message.
+#[inline(always)]
+pub(crate) unsafe fn lost<W>(scan: &mut Scan<W>) {
+    (*scan.dir).state = state::LOST;
+    (*scan.dir).first_ns = 0;
+    (*scan.dir).carry_len = 0;
+    give_up_segment(scan.scratch);
+}
+
+/// Skips up to `avail` bytes of what is to be skipped, and moves to what follows when all is; how many.
+#[inline(always)]
+pub(crate) unsafe fn skip(dir: *mut Dir, mode: u32, avail: u32) -> u32 {
+    let left = (*dir).left;
+    if (*dir).state == state::IGNORE || left == u64::MAX {
+        return avail;
+    }
+    (*dir).flags &= !flag::UNTOUCHED;
+    if left > u64::from(avail) {
+        (*dir).left = left - u64::from(avail);
+        return avail;
+    }
+    (*dir).left = 0;
+    match (*dir).state {
+        state::CHUNK_DATA => begin_line(dir, line::CHUNK_END),
+        state::SKIP if mode == 2 => (*dir).state = state::IGNORE,
+        _ => head::begin(dir),
+    }
+    left as u32
+}
+
+/// Loads the next bytes; true when there are none.
+#[inline(always)]
+unsafe fn refill<W: World>(scan: &mut Scan<W>) -> bool {
+    let (cursor, dir) = (scan.scratch, scan.dir);
+    let remain = (*cursor).remain;
+    if remain == 0 {
+        return true;
+    }
+    if (*dir).state >= state::BODY {
+        let n = skip(dir, (*scan.conn).mode, remain);
+        (*cursor).offset += n;
+        (*cursor).remain = remain - n;
+        return false;
+    }
+    let carried = u32::from((*dir).carry_len) & (CARRY as u32 - 1);
+    let mut word = 0;
+    if carried != 0 {
+        while word < CARRY / 8 {
+            (*cursor).window[word] = (*dir).carry[word];
+            word += 1;
+        }
+        (*dir).carry_len = 0;
+    }
+    let wanted = if remain < FRESH { remain } else { FRESH };
+    // 1..=FRESH, in a form that kernels before 6.9 follow too.
+    let n = (opaque(wanted - 1) & 511) + 1;
+    if n > FRESH {
+        return true;
+    }
+    let to = (&raw mut (*cursor).window).cast::<u8>().add(carried as usize);
+    let loaded = if scan.stash.is_null() {
+        (*scan.world).load((*cursor).offset, to, n)
+    } else {
+        load_stash(scan.stash, (*cursor).offset, to, n)
+    };
+    if !loaded {
+        lost(scan);
+        return true;
+    }
+    (*cursor).offset += n;
+    (*cursor).remain = remain - n;
+    (*cursor).pos = 0;
+    (*cursor).end = carried + n;
+    false
+}
+
+/// Copies from a kept segment; false where only its length was kept.
+#[inline(always)]
+unsafe fn load_stash(stash: *const Stash, offset: u32, to: *mut u8, n: u32) -> bool {
+    if offset + n > STASH_BYTES as u32 {
+        return false;
+    }
+    let from = (&raw const (*stash).data).cast::<u8>();
+    let mut at = 0;
+    // One byte beyond `n` rounded up to 8 is within the window, and of no meaning.
+    while at < FRESH {
+        if at >= n {
+            break;
+        }
+        let word = read_u64(from.add(((offset + at) & (STASH_BYTES as u32 - 8)) as usize));
+        write_u64(to.add((at & 511) as usize), word);
+        at += 8;
+    }
+    true
+}
+
+#[inline(always)]
+unsafe fn write_u64(at: *mut u8, word: u64) {
+    at.cast::<u64>().write_unaligned(word);
+}
+
+/// The rest of the window is the start of a line that goes on in the next segment.
+#[inline(always)]
+pub(crate) unsafe fn carry<W>(scan: &mut Scan<W>, at: *const u8, avail: u32) {
+    let (cursor, dir) = (scan.scratch, scan.dir);
+    let mut word = 0;
+    while word < CARRY / 8 {
+        (*dir).carry[word] = read_u64(at.add(8 * word));
+        word += 1;
+    }
+    (*dir).carry_len = avail as u8;
+    (*cursor).pos = (*cursor).end;
+}
+
+/// From here to the line's end is one line of kind `kind`.
+#[inline(always)]
+pub(crate) unsafe fn begin_line(dir: *mut Dir, kind: u8) {
+    (*dir).state = state::LINE;
+    (*dir).line = kind;
+    (*dir).tail = [0; 2];
+}
+
+/// Words of a line that one step looks at.
+const WORDS: u32 = 4;
+
+/// Reads on to the line's end, remembering the line's last bytes.
+#[inline(always)]
+unsafe fn read_line<W: World>(scan: &mut Scan<W>, mut pos: u32, end: u32) {
+    let (cursor, dir) = (scan.scratch, scan.dir);
+    let [mut low, mut high] = (*dir).tail;
+    let mut words = 0;
+    while words < WORDS {
+        words += 1;
+        let word = read_u64(window(cursor, pos));
+        let avail = end - pos;
+        let mark = first(find(word, b'\n'), avail);
+        let n = if mark != 0 {
+            index(mark) + 1
+        } else if avail < 8 {
+            avail
+        } else {
+            8
+        };
+        if n == 8 {
+            low = high;
+            high = word;
+        } else {
+            let bits = n * 8 & 63;
+            low = low >> bits | high << (64 - bits);
+            high = high >> bits | word << (64 - bits);
+        }
+        pos += n;
+        if mark != 0 {
+            (*cursor).pos = pos;
+            (*dir).tail = [low, high];
+            head::line_end(scan);
+            return;
+        }
+        if pos >= end {
+            break;
+        }
+    }
+    (*cursor).pos = pos;
+    (*dir).tail = [low, high];
+}

@@ -1,0 +1,62 @@
+//! The kernel program: the HTTP machine of `owlk8s-ebpf-machine` as a socket filter, and the maps that it works on.
+//!
+//! `red` is attached to AF_PACKET sockets of type SOCK_DGRAM, so a packet begins with its IP header. It returns 0:
+//! no packet is ever queued to the socket, delayed, dropped or changed. `red_test` is the same for
+//! BPF_PROG_TEST_RUN, which cannot set the packet's direction: it takes it from `cb[0]` and the interface from `cb[1]`.
+
+#![no_std]
+#![no_main]
+#![allow(unsafe_op_in_unsafe_fn, reason = "everything here is a call into the kernel")]
+
+mod maps;
+mod world;
+
+use aya_ebpf::macros::socket_filter;
+use aya_ebpf::programs::SkBuffContext;
+use owlk8s_ebpf_abi::target_flag;
+use owlk8s_ebpf_machine::observe;
+
+use crate::world::Kernel;
+
+/// `skb->pkt_type` of packets that leave through the interface.
+const PACKET_OUTGOING: u32 = 4;
+
+/// The layout that this object was built with.
+#[unsafe(no_mangle)]
+static ABI_VERSION: u32 = owlk8s_ebpf_abi::ABI_VERSION;
+
+/// Counts one packet.
+#[socket_filter]
+pub fn red(ctx: SkBuffContext) -> i64 {
+    let skb = ctx.skb.skb;
+    // SAFETY: the kernel passes a live packet.
+    let (ifindex, kind) = unsafe { ((*skb).ifindex, (*skb).pkt_type) };
+    run(Kernel { skb }, ifindex, kind == PACKET_OUTGOING)
+}
+
+/// Counts one packet of a test run.
+#[socket_filter]
+pub fn red_test(ctx: SkBuffContext) -> i64 {
+    let skb = ctx.skb.skb;
+    // SAFETY: the kernel passes a live packet.
+    let (to_pod, ifindex) = unsafe { ((*skb).cb[0], (*skb).cb[1]) };
+    run(Kernel { skb }, ifindex, to_pod != 0)
+}
+
+#[inline(always)]
+fn run(kernel: Kernel, ifindex: u32, outgoing: bool) -> i64 {
+    // SAFETY: map values live as long as the program runs; see `World`.
+    unsafe {
+        if let Some(target) = maps::TARGETS.get(ifindex) {
+            let inside = target.flags & target_flag::INSIDE != 0;
+            observe(&kernel, target, outgoing != inside);
+        }
+    }
+    0
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // SAFETY: no code path reaches it; the verifier would refuse one that does.
+    unsafe { core::hint::unreachable_unchecked() }
+}

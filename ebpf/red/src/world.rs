@@ -1,0 +1,201 @@
+//! The machine's surroundings in the kernel: helpers and maps.
+
+use core::ffi::c_void;
+
+use aya_ebpf::bindings::{__sk_buff, BPF_ANY};
+use aya_ebpf::helpers::generated::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns, bpf_loop, bpf_skb_load_bytes};
+use owlk8s_ebpf_abi::{
+    ClosedValue, Conn, ConnKey, FragKey, FragValue, Loss, METHOD_OTHER, Row, RowKey, Scratch, Slot, Stash, StashKey,
+};
+use owlk8s_ebpf_machine::scan::{self, Scan};
+use owlk8s_ebpf_machine::{Replay, World, evict, replay_step};
+
+use crate::maps::{
+    CLOSED, CONNS, FRAGS, FREE_ROWS, METHODS, RECENT, RECENT_HEAD, ROW_INDEX, ROWS, SCRATCH, SLOTS, STASH,
+};
+
+/// Steps over one segment: more than the largest (512 KiB) can take, a byte a step.
+const STEPS: u32 = 1 << 20;
+/// Looks at kept segments: each of the 16 may wait for each other.
+const REPLAYS: u32 = 17 * 16;
+/// Older connections that are asked to go for a new one.
+const EVICTIONS: u32 = 4;
+
+/// One packet, and all maps.
+pub struct Kernel {
+    pub skb: *mut __sk_buff,
+}
+
+unsafe extern "C" fn step(_: u32, scan: *mut c_void) -> i64 {
+    i64::from(scan::step(&mut *scan.cast::<Scan<Kernel>>()))
+}
+
+unsafe extern "C" fn replay(_: u32, replay: *mut c_void) -> i64 {
+    i64::from(replay_step(&mut *replay.cast::<Replay<Kernel>>()))
+}
+
+impl World for Kernel {
+    #[inline(always)]
+    unsafe fn load(&self, offset: u32, to: *mut u8, len: u32) -> bool {
+        bpf_skb_load_bytes(self.skb.cast(), offset, to.cast(), len) == 0
+    }
+
+    #[inline(always)]
+    fn packet_len(&self) -> u32 {
+        // SAFETY: a live packet.
+        unsafe { (*self.skb).len }
+    }
+
+    #[inline(always)]
+    fn now(&self) -> u64 {
+        // SAFETY: no argument.
+        unsafe { bpf_ktime_get_ns() }
+    }
+
+    #[inline(always)]
+    fn now_coarse(&self) -> u64 {
+        // SAFETY: no argument.
+        unsafe { bpf_ktime_get_coarse_ns() }
+    }
+
+    #[inline(always)]
+    fn scratch(&self) -> Option<*mut Scratch> {
+        SCRATCH.get_ptr_mut(0)
+    }
+
+    #[inline(always)]
+    fn slot(&self, slot: u32) -> Option<*mut Slot> {
+        SLOTS.get_ptr_mut(slot)
+    }
+
+    #[inline(always)]
+    fn method(&self, key: &[u64; 2]) -> u8 {
+        // SAFETY: written by the host before any packet.
+        unsafe { METHODS.get(key) }.copied().unwrap_or(METHOD_OTHER)
+    }
+
+    #[inline(always)]
+    fn row(&self, key: RowKey) -> Option<u32> {
+        // SAFETY: an entry's value is never changed.
+        if let Some(index) = unsafe { ROW_INDEX.get(key) } {
+            return Some(*index);
+        }
+        let index = FREE_ROWS.pop().ok()??;
+        const BPF_NOEXIST: u64 = 1;
+        if ROW_INDEX.insert(key, index, BPF_NOEXIST).is_err() {
+            let _ = FREE_ROWS.push(index, 0);
+        }
+        // SAFETY: as above.
+        unsafe { ROW_INDEX.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn row_at(&self, index: u32) -> Option<*mut Row> {
+        ROWS.get_ptr_mut(index)
+    }
+
+    #[inline(always)]
+    fn conn(&self, key: &ConnKey) -> Option<*mut Conn> {
+        CONNS.get_ptr_mut(key)
+    }
+
+    #[inline(always)]
+    unsafe fn insert_conn(&self, key: &ConnKey, conn: *const Conn) -> Option<*mut Conn> {
+        let mut left = EVICTIONS;
+        while CONNS.insert(key, &*conn, u64::from(BPF_ANY)).is_err() {
+            if left == 0 {
+                return None;
+            }
+            left -= 1;
+            self.evict_oldest();
+        }
+        self.note_recent(key);
+        CONNS.get_ptr_mut(key)
+    }
+
+    #[inline(always)]
+    fn remove_conn(&self, key: &ConnKey) {
+        let _ = CONNS.remove(key);
+    }
+
+    #[inline(always)]
+    fn closed(&self, key: &ConnKey) -> Option<ClosedValue> {
+        // SAFETY: copied at once; a torn value costs one late retransmission its recognition.
+        unsafe { CLOSED.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn set_closed(&self, key: &ConnKey, value: ClosedValue) {
+        let _ = CLOSED.insert(key, value, u64::from(BPF_ANY));
+    }
+
+    #[inline(always)]
+    fn remove_closed(&self, key: &ConnKey) {
+        let _ = CLOSED.remove(key);
+    }
+
+    #[inline(always)]
+    unsafe fn put_stash(&self, key: &StashKey, value: *const Stash) -> bool {
+        STASH.insert(key, &*value, u64::from(BPF_ANY)).is_ok()
+    }
+
+    #[inline(always)]
+    fn stash(&self, key: &StashKey) -> Option<*const Stash> {
+        STASH.get_ptr(key)
+    }
+
+    #[inline(always)]
+    fn remove_stash(&self, key: &StashKey) {
+        let _ = STASH.remove(key);
+    }
+
+    #[inline(always)]
+    fn put_fragment(&self, key: &FragKey, value: FragValue) {
+        let _ = FRAGS.insert(key, value, u64::from(BPF_ANY));
+    }
+
+    #[inline(always)]
+    fn fragment(&self, key: &FragKey) -> Option<FragValue> {
+        // SAFETY: copied at once.
+        unsafe { FRAGS.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    unsafe fn run(scan: &mut Scan<Self>) {
+        bpf_loop(STEPS, step as *mut c_void, (&raw mut *scan).cast(), 0);
+    }
+
+    #[inline(always)]
+    unsafe fn replay(state: &mut Replay<Self>) {
+        bpf_loop(REPLAYS, replay as *mut c_void, (&raw mut *state).cast(), 0);
+    }
+}
+
+impl Kernel {
+    /// Remembers a connection's coming.
+    #[inline(always)]
+    unsafe fn note_recent(&self, key: &ConnKey) {
+        let Some(head) = RECENT_HEAD.get_ptr_mut(0) else { return };
+        // Two CPUs may take one place: one of the two is then found by the idle sweep only.
+        let place = *head;
+        *head = place.wrapping_add(1);
+        if let Some(recent) = RECENT.get_ptr_mut(place as u32 & 65_535) {
+            *recent = *key;
+        }
+    }
+
+    /// Lets the oldest connection go, and counts what waited on it.
+    #[inline(always)]
+    unsafe fn evict_oldest(&self) {
+        let Some(head) = RECENT_HEAD.get_ptr_mut(0) else { return };
+        let place = *head;
+        *head = place.wrapping_add(1);
+        let Some(recent) = RECENT.get_ptr_mut(place as u32 & 65_535) else { return };
+        let key = *recent;
+        let Some(conn) = CONNS.get_ptr_mut(&key) else { return };
+        if let Some(slot) = SLOTS.get_ptr_mut((*conn).slot) {
+            evict(conn, slot, Loss::Evicted);
+        }
+        let _ = CONNS.remove(&key);
+    }
+}
