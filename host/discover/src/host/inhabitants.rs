@@ -99,7 +99,7 @@ pub(super) fn container_id(cgroup: &str) -> Option<String> {
     let digits = cgroup.split(|c: char| !c.is_ascii_hexdigit());
     digits
         .filter(|run| run.len() == CONTAINER_ID)
-        .last()
+        .next_back()
         .map(str::to_owned)
 }
 
