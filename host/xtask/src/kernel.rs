@@ -57,7 +57,7 @@ fn bpf_refusal(error: &io::Error) -> String {
 fn namespace_obstacle() -> Option<String> {
     let try_ip = "command -v ip >/dev/null || exit 0; ip link add owl-a type veth peer name owl-b && ip link add owl-c type bridge";
     let output = Command::new("unshare")
-        .args(["--net", "--mount", "sh", "-c", try_ip])
+        .args(["--net", "sh", "-c", try_ip])
         .output()
         .ok()?;
     if output.status.success() {
