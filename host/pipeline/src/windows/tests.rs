@@ -1,0 +1,230 @@
+use std::collections::BTreeMap;
+
+use owlk8s_model::{TargetSnapshot, Temporality};
+use proptest::prelude::*;
+
+use super::*;
+use crate::sum::fixtures::{snapshot, target};
+
+fn offer(windows: &mut Windows, sequence: u64, requests: u64) {
+    windows.offer(Arc::new(snapshot(sequence, vec![target("a", requests)])));
+}
+
+fn requests(attempt: &Attempt) -> u64 {
+    attempt.snapshot.targets.iter().map(|target| target.totals.requests).sum()
+}
+
+#[test]
+fn latest_gives_the_newest_and_counts_what_it_dropped() {
+    let mut windows = Windows::new(Mode::Latest, 9);
+    for sequence in 1..=3 {
+        offer(&mut windows, sequence, sequence * 10);
+    }
+    let attempt = windows.take().expect("one waits");
+    assert_eq!((attempt.window.sequence, requests(&attempt), windows.dropped()), (3, 30, 2));
+    assert!(windows.take().is_none());
+    assert!(!windows.overtaken());
+    offer(&mut windows, 4, 40);
+    assert!(windows.overtaken());
+}
+
+#[test]
+fn every_window_keeps_order_and_drops_the_oldest_over_its_capacity() {
+    let mut windows = Windows::new(Mode::EveryWindow, 2);
+    for sequence in 1..=4 {
+        offer(&mut windows, sequence, sequence);
+    }
+    let taken: Vec<u64> = std::iter::from_fn(|| windows.take()).map(|attempt| attempt.window.sequence).collect();
+    assert_eq!((taken, windows.dropped()), (vec![3, 4], 2));
+}
+
+#[test]
+fn window_covers_all_since_the_last_acknowledged_one() {
+    let mut windows = Windows::new(Mode::Latest, 1);
+    offer(&mut windows, 1, 1);
+    let first = windows.take().expect("one waits");
+    windows.acknowledge(&first);
+    offer(&mut windows, 2, 1);
+    offer(&mut windows, 3, 1);
+    let merged = windows.take().expect("one waits").window;
+    assert_eq!((merged.start, merged.end, merged.merged), (first.window.end, UnixNanos(3_000_000_000), 2));
+}
+
+#[test]
+fn resumed_sink_skips_what_it_had_and_counts_the_gap() {
+    let mut windows = Windows::new(Mode::EveryWindow, 8);
+    windows.resume(Acknowledged { sequence: 4, end: UnixNanos(4_000_000_000) }, None);
+    for sequence in [3, 4, 7, 8] {
+        offer(&mut windows, sequence, sequence);
+    }
+    let taken: Vec<u64> = std::iter::from_fn(|| windows.take()).map(|attempt| attempt.window.sequence).collect();
+    assert_eq!((taken, windows.dropped()), (vec![7, 8], 2));
+}
+
+#[test]
+fn resumed_delta_goes_on_from_its_base() {
+    let mut windows = Windows::new(Mode::Delta, 1);
+    let base = Arc::new(snapshot(4, vec![target("a", 40), target("gone", 7)]));
+    windows.resume(Acknowledged { sequence: 4, end: base.window.end }, Some(base));
+    offer(&mut windows, 6, 65);
+    let attempt = windows.take().expect("one waits");
+    assert_eq!((requests(&attempt), attempt.window.merged), (25, 2));
+    assert_eq!(attempt.snapshot.temporality, Temporality::Delta);
+}
+
+#[test]
+fn target_that_leaves_during_an_outage_keeps_its_last_counts() {
+    let mut windows = Windows::new(Mode::Delta, 1);
+    windows.offer(Arc::new(snapshot(1, vec![target("a", 1), target("b", 10)])));
+    let first = windows.take().expect("one waits");
+    windows.acknowledge(&first);
+    windows.offer(Arc::new(snapshot(2, vec![target("a", 2), target("b", 15)])));
+    windows.offer(Arc::new(snapshot(3, vec![target("a", 3)])));
+    let second = windows.take().expect("one waits");
+    let ids: Vec<(String, u64)> =
+        second.snapshot.targets.iter().map(|t| (t.id.to_string(), t.totals.requests)).collect();
+    assert_eq!(ids, [("a".to_owned(), 2), ("b".to_owned(), 5)]);
+}
+
+/// What happens in one interval.
+#[derive(Clone, Debug)]
+struct Step {
+    /// For each of three targets: gone, or there with so many more requests.
+    targets: [Option<u8>; 3],
+    /// What becomes of the window; none: nobody takes it.
+    delivery: Option<bool>,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let target = prop_oneof![1 => Just(None), 3 => any::<u8>().prop_map(Some)];
+    let step = ([target.clone(), target.clone(), target], proptest::option::of(any::<bool>()))
+        .prop_map(|(targets, delivery)| Step { targets, delivery });
+    proptest::collection::vec(step, 1..40)
+}
+
+/// The kernel and the fold: counts of a target begin at 0 with each of its lives.
+#[derive(Default)]
+struct World {
+    now: BTreeMap<usize, u64>,
+    ever: BTreeMap<String, u64>,
+    sequence: u64,
+}
+
+impl World {
+    fn step(&mut self, step: &Step) -> Arc<Snapshot> {
+        for (index, change) in step.targets.iter().enumerate() {
+            match change {
+                None => {
+                    self.now.remove(&index);
+                }
+                Some(more) => {
+                    *self.now.entry(index).or_default() += u64::from(*more);
+                    *self.ever.entry(index.to_string()).or_default() += u64::from(*more);
+                }
+            }
+        }
+        self.sequence += 1;
+        let targets: Vec<TargetSnapshot> = self.now.iter().map(|(i, n)| target(&i.to_string(), *n)).collect();
+        Arc::new(snapshot(self.sequence, targets))
+    }
+}
+
+#[derive(Default)]
+struct Sink {
+    requests: BTreeMap<String, u64>,
+    durations: BTreeMap<String, u64>,
+    buckets: BTreeMap<String, u64>,
+}
+
+impl Sink {
+    fn add(&mut self, delta: &Snapshot) {
+        for target in &delta.targets {
+            *self.requests.entry(target.id.to_string()).or_default() += target.totals.requests;
+            for row in &target.rows {
+                *self.durations.entry(target.id.to_string()).or_default() += row.duration_sum_ns / 1_000_000;
+                *self.buckets.entry(target.id.to_string()).or_default() += row.latency.count();
+            }
+        }
+    }
+}
+
+fn without_zeros(counts: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+    counts.iter().filter(|(_, n)| **n > 0).map(|(id, n)| (id.clone(), *n)).collect()
+}
+
+proptest! {
+    /// Outages, refusals, targets that come, go and come back under the same id: once the sink takes
+    /// the newest window, the deltas that it took add up to all that was ever counted.
+    #[test]
+    fn acknowledged_deltas_add_up_to_the_cumulative_counts(steps in steps()) {
+        let (mut world, mut windows, mut sink) = (World::default(), Windows::new(Mode::Delta, 1), Sink::default());
+        for step in &steps {
+            windows.offer(world.step(step));
+            if let Some(delivered) = step.delivery {
+                let attempt = windows.take().expect("one was offered");
+                if delivered {
+                    sink.add(&attempt.snapshot);
+                    windows.acknowledge(&attempt);
+                } else {
+                    windows.abandon(attempt);
+                }
+            }
+        }
+        windows.offer(world.step(&Step { targets: [Some(0), Some(0), Some(0)], delivery: None }));
+        let last = windows.take().expect("one was offered");
+        sink.add(&last.snapshot);
+        let ever = without_zeros(&world.ever);
+        prop_assert_eq!(&without_zeros(&sink.requests), &ever);
+        prop_assert_eq!(&without_zeros(&sink.durations), &ever);
+        prop_assert_eq!(&without_zeros(&sink.buckets), &ever);
+        prop_assert_eq!(windows.dropped(), 0);
+    }
+
+    /// An attempt is held while newer windows come in; its acknowledgement must not take theirs along.
+    #[test]
+    fn windows_offered_during_an_attempt_come_with_the_next(steps in steps(), held in 1_usize..6) {
+        let (mut world, mut windows, mut sink) = (World::default(), Windows::new(Mode::Delta, 1), Sink::default());
+        let mut attempt: Option<Attempt> = None;
+        for (index, step) in steps.iter().enumerate() {
+            windows.offer(world.step(step));
+            if index % held == 0 {
+                if let Some(done) = attempt.take() {
+                    sink.add(&done.snapshot);
+                    windows.acknowledge(&done);
+                }
+                attempt = windows.take();
+            }
+        }
+        if let Some(last) = attempt {
+            sink.add(&last.snapshot);
+            windows.acknowledge(&last);
+        }
+        windows.offer(world.step(&Step { targets: [Some(0), Some(0), Some(0)], delivery: None }));
+        sink.add(&windows.take().expect("one was offered").snapshot);
+        prop_assert_eq!(without_zeros(&sink.requests), without_zeros(&world.ever));
+    }
+
+    /// Every window that was offered is delivered, waiting or counted as dropped.
+    #[test]
+    fn no_window_is_lost_silently(every in any::<bool>(), capacity in 1_usize..5, steps in steps()) {
+        let mode = if every { Mode::EveryWindow } else { Mode::Latest };
+        let (mut world, mut windows) = (World::default(), Windows::new(mode, capacity));
+        let (mut delivered, mut last) = (0, 0);
+        for step in &steps {
+            windows.offer(world.step(step));
+            match (step.delivery, step.delivery.and_then(|_| windows.take())) {
+                (Some(true), Some(attempt)) => {
+                    prop_assert!(attempt.window.sequence > last, "order is kept");
+                    last = attempt.window.sequence;
+                    windows.acknowledge(&attempt);
+                    delivered += 1;
+                }
+                (_, Some(attempt)) => windows.abandon(attempt),
+                (_, None) => {}
+            }
+        }
+        let waiting = std::iter::from_fn(|| windows.take()).count() as u64;
+        prop_assert!(waiting <= capacity as u64);
+        prop_assert_eq!(delivered + waiting + windows.dropped(), steps.len() as u64);
+    }
+}
