@@ -54,7 +54,7 @@ impl Interfaces {
     ///
     /// # Errors
     /// Where no netlink socket can be opened.
-    pub fn open() -> Result<Self, NetlinkError> {
+    pub fn new() -> Result<Self, NetlinkError> {
         Kernel::open().map(Self)
     }
 
