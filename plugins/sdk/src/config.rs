@@ -22,6 +22,9 @@ use serde::de::DeserializeOwned;
 pub fn parse<C: DeserializeOwned>(json: &str) -> Result<C, String> {
     let value: serde_json::Value =
         serde_json::from_str(json).map_err(|error| format!("config is no JSON: {error}"))?;
+    if !value.is_object() {
+        return Err("config is no table".to_owned());
+    }
     let mut unknown = None;
     let mut track = serde_path_to_error::Track::new();
     let tracked = serde_path_to_error::Deserializer::new(value, &mut track);
@@ -98,10 +101,7 @@ mod tests {
                 r#"{"nested": {"list": [1, 300]}}"#,
                 "config key `nested.list[1]`: invalid value: integer `300`, expected u8",
             ),
-            (
-                "[]",
-                "config: invalid length 0, expected struct Strict with 2 elements",
-            ),
+            ("[]", "config is no table"),
         ] {
             assert_eq!(parse::<Strict>(json).unwrap_err(), message);
         }

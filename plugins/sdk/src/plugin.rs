@@ -98,18 +98,20 @@ pub trait Exporter {
 impl Payload {
     /// UTF-8 text for the endpoint of this name.
     pub fn text(endpoint: &str, body: String) -> Self {
-        Self {
-            endpoint: endpoint.to_owned(),
-            content_type: "text/plain; charset=utf-8".to_owned(),
-            body: body.into_bytes(),
-        }
+        Self::new(endpoint, "text/plain; charset=utf-8", body.into_bytes())
     }
 
-    /// JSON lines for the endpoint of this name.
-    pub fn json_lines(endpoint: &str, body: String) -> Self {
+    /// JSON objects, one a line, for the endpoint of this name.
+    pub fn json_lines(endpoint: &str, body: Vec<u8>) -> Self {
+        Self::new(endpoint, "application/x-ndjson", body)
+    }
+
+    /// Bytes of a MIME type for the endpoint of this name.
+    pub fn new(endpoint: &str, content_type: &str, body: Vec<u8>) -> Self {
         Self {
-            content_type: "application/x-ndjson".to_owned(),
-            ..Self::text(endpoint, body)
+            endpoint: endpoint.to_owned(),
+            content_type: content_type.to_owned(),
+            body,
         }
     }
 }

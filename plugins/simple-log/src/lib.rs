@@ -3,6 +3,11 @@
 //! The lines have the fields of the Go library's simple log. A name is written as it is but for
 //! control characters, which are escaped, so a pod is always one line.
 
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, reason = "a test panics where it fails")
+)]
+
 mod lines;
 mod table;
 
@@ -66,23 +71,29 @@ impl Formatter for SimpleLog {
 export_formatter!(SimpleLog);
 
 impl Units {
-    /// With three digits behind the point, none for microseconds.
+    /// To the microsecond.
     fn show(self, duration: Duration) -> String {
         match self {
             Self::Us => format!("{}us", duration.as_micros()),
             Self::Ms => format!("{:.3}ms", duration.as_secs_f64() * 1e3),
-            Self::S => format!("{:.3}s", duration.as_secs_f64()),
+            Self::S => format!("{:.6}s", duration.as_secs_f64()),
         }
     }
 }
 
-/// The name with control characters escaped, so that it stays on its line.
+/// The name with what would leave its line escaped: control characters, and those that turn the
+/// direction of what follows.
 fn printable(name: &str) -> String {
-    name.chars()
-        .flat_map(|c| {
-            let escape = c.is_control().then(|| c.escape_default());
-            let plain = (!c.is_control()).then_some(c);
-            escape.into_iter().flatten().chain(plain)
-        })
-        .collect()
+    let mut text = String::with_capacity(name.len());
+    for c in name.chars() {
+        match c {
+            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => text.extend(c.escape_unicode()),
+            c if c.is_control() => text.extend(c.escape_default()),
+            c => text.push(c),
+        }
+    }
+    text
 }
+
+#[cfg(test)]
+mod tests;
