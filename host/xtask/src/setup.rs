@@ -1,6 +1,8 @@
 //! Installs what a goal needs, saying what and why, and nothing when everything is there.
 
+use std::ffi::OsString;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -132,8 +134,17 @@ fn bpf_linker() -> Result<()> {
         ])
         .args(["--no-default-features", "--features", &features])
         .env(format!("LLVM_SYS_{LLVM}1_PREFIX"), &prefix)
+        .env("LLVM_PREFIX", &prefix)
+        .env("PATH", first_on_path(&prefix.join("bin"))) // its build script asks the first llvm-config that it finds
         .env("RUSTFLAGS", format!("-L native={}/lib", prefix.display()));
     run(&mut install)
+}
+
+fn first_on_path(directory: &Path) -> OsString {
+    let mut path = directory.as_os_str().to_owned();
+    path.push(":");
+    path.push(std::env::var_os("PATH").unwrap_or_default());
+    path
 }
 
 fn pip(modules: &[&str]) -> Result<()> {
@@ -181,7 +192,7 @@ impl Apt {
 
 /// Installs the packages it is given. nginx and prometheus bring a service each, which would listen on this machine
 /// now and after each boot; the tests want only their programs. So none is started (policy-rc.d, for the time of the
-/// installation), and those that this installation brought are disabled.
+/// installation), and those that this installation brought are disabled, where systemd runs and where it does not.
 const INSTALL_WITHOUT_DAEMONS: &str = r#"
 set -e
 policy=/usr/sbin/policy-rc.d
@@ -195,6 +206,6 @@ if [ ! -e $policy ]; then
 fi
 DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends -o Acquire::Retries=3 -o DPkg::Lock::Timeout=120 "$@"
 for service in nginx prometheus; do
-    case " $* " in *" $service "*) systemctl disable --quiet $service.service 2>&1 || true ;; esac
+    case " $* " in *" $service "*) deb-systemd-helper disable $service.service || true ;; esac
 done
 "#;
