@@ -1,0 +1,288 @@
+//! The kernel program and its maps: from the embedded object to descriptors, or to an error that says what to change.
+
+mod refusal;
+
+use std::os::fd::AsFd as _;
+
+use aya::maps::{Map, MapData};
+use aya::programs::{ProgramError, SocketFilter};
+use aya::{Ebpf, EbpfError, EbpfLoader};
+use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
+use owlk8s_ebpf_abi::{
+    ABI_VERSION, ClosedValue, Conn, ConnKey, METHODS, Row, RowKey, Slot, StreamKey, StreamValue,
+    TargetEntry, method_key,
+};
+
+use crate::ProbeError;
+use crate::slots::SlotPool;
+use crate::sys::{self, KernelMap, MappedArray, Plain};
+
+pub(crate) use refusal::of_socket as socket_remedy;
+
+/// Counts what passes an interface.
+pub(crate) const PROGRAM: &str = "red";
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/owlk8s-red"));
+
+/// How much room to make; the kernel's memory follows `rows`, and `connections` as they are used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Most targets at once.
+    pub targets: u32,
+    /// Most combinations of target, protocol, method and status (848 bytes each).
+    pub rows: u32,
+    /// Most connections at once over all targets (584 bytes each, when used).
+    pub connections: u32,
+    /// Count what the targets ask of others, too.
+    pub count_client: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            targets: 512,
+            rows: 8192,
+            connections: 65_536,
+            count_client: false,
+        }
+    }
+}
+
+/// The maps that the host writes or reads.
+pub(crate) struct Maps {
+    pub(crate) targets: KernelMap<u32, TargetEntry>,
+    pub(crate) slots: MappedArray<Slot>,
+    pub(crate) rows: MappedArray<Row>,
+    pub(crate) row_index: KernelMap<RowKey, u32>,
+    pub(crate) free_rows: KernelMap<(), u32>,
+    pub(crate) connections: KernelMap<ConnKey, Conn>,
+    pub(crate) closed: KernelMap<ConnKey, ClosedValue>,
+    pub(crate) streams: KernelMap<StreamKey, StreamValue>,
+}
+
+/// Loads the embedded program and makes its maps ready: methods by name, every row free.
+pub(crate) fn load(options: &Options) -> Result<(Ebpf, Maps), ProbeError> {
+    check_abi_version(OBJECT)?;
+    sys::raise_memlock();
+    let slots = SlotPool::elements(options.targets, options.count_client);
+    let mut ebpf = EbpfLoader::new()
+        .map_max_entries("TARGETS", options.targets)
+        .map_max_entries("SLOTS", slots)
+        .map_max_entries("ROWS", options.rows)
+        .map_max_entries("ROW_INDEX", options.rows)
+        .map_max_entries("FREE_ROWS", options.rows)
+        .map_max_entries("CONNS", options.connections)
+        .load(OBJECT)
+        .map_err(refused_object)?;
+    load_program(&mut ebpf, PROGRAM)?;
+    let maps = Maps {
+        targets: open(&ebpf, "TARGETS")?,
+        slots: map_memory(&ebpf, "SLOTS", slots)?,
+        rows: map_memory(&ebpf, "ROWS", options.rows)?,
+        row_index: open(&ebpf, "ROW_INDEX")?,
+        free_rows: open(&ebpf, "FREE_ROWS")?,
+        connections: open(&ebpf, "CONNS")?,
+        closed: open(&ebpf, "CLOSED")?,
+        streams: open(&ebpf, "STREAMS")?,
+    };
+    name_methods(&open(&ebpf, "METHODS")?)?;
+    for row in 0..options.rows {
+        maps.free_rows
+            .push(&row)
+            .map_err(|source| ProbeError::WriteMap {
+                map: "FREE_ROWS",
+                source,
+            })?;
+    }
+    Ok((ebpf, maps))
+}
+
+/// One of the object's programs.
+pub(crate) fn program<'a>(
+    ebpf: &'a Ebpf,
+    name: &'static str,
+) -> Result<&'a SocketFilter, ProbeError> {
+    let program = ebpf.program(name).ok_or_else(|| no_program(name))?;
+    program
+        .try_into()
+        .map_err(|_: ProgramError| no_program(name))
+}
+
+/// Puts one of the object's programs into the kernel.
+pub(crate) fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), ProbeError> {
+    let program = ebpf.program_mut(name).ok_or_else(|| no_program(name))?;
+    let program: &mut SocketFilter = program
+        .try_into()
+        .map_err(|_: ProgramError| no_program(name))?;
+    program.load().map_err(|error| match error {
+        ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        } => {
+            let log = verifier_log.to_string();
+            ProbeError::LoadProgram {
+                program: name,
+                remedy: refusal::of_program(&io_error, &log),
+                log: refusal::last_lines(&log),
+                source: io_error,
+            }
+        }
+        other => ProbeError::ReadObject {
+            reason: other.to_string(),
+        },
+    })
+}
+
+fn no_program(name: &str) -> ProbeError {
+    ProbeError::ReadObject {
+        reason: format!("it has no socket filter {name}"),
+    }
+}
+
+fn refused_object(error: EbpfError) -> ProbeError {
+    match error {
+        EbpfError::MapError(aya::maps::MapError::CreateError { name, io_error }) => {
+            ProbeError::CreateMap {
+                remedy: refusal::of_map(&io_error),
+                map: name,
+                source: io_error,
+            }
+        }
+        other => ProbeError::ReadObject {
+            reason: refusal::chain(&other),
+        },
+    }
+}
+
+/// The object says by itself which layouts it was built with.
+fn check_abi_version(object: &[u8]) -> Result<(), ProbeError> {
+    let unreadable = |reason: String| ProbeError::ReadObject { reason };
+    let file = object::File::parse(object).map_err(|error| unreadable(error.to_string()))?;
+    let missing = || unreadable("it names no ABI_VERSION".to_owned());
+    let symbol = file.symbol_by_name("ABI_VERSION").ok_or_else(missing)?;
+    let section = symbol
+        .section_index()
+        .and_then(|index| file.section_by_index(index).ok())
+        .and_then(|section| section.data().ok())
+        .ok_or_else(missing)?;
+    let found = usize::try_from(symbol.address())
+        .ok()
+        .and_then(|at| section.get(at..)?.first_chunk::<4>())
+        .map(|bytes| u32::from_le_bytes(*bytes))
+        .ok_or_else(missing)?;
+    if found == ABI_VERSION {
+        Ok(())
+    } else {
+        Err(ProbeError::AbiVersion {
+            found,
+            expected: ABI_VERSION,
+        })
+    }
+}
+
+fn open<K: Plain, V: Plain>(
+    ebpf: &Ebpf,
+    name: &'static str,
+) -> Result<KernelMap<K, V>, ProbeError> {
+    let (data, entries) = checked(ebpf, name, size_of::<K>(), size_of::<V>())?;
+    let fd = data
+        .fd()
+        .as_fd()
+        .try_clone_to_owned()
+        .map_err(|source| ProbeError::ReadMap { map: name, source })?;
+    Ok(KernelMap::new(fd, entries))
+}
+
+fn map_memory<T>(
+    ebpf: &Ebpf,
+    name: &'static str,
+    elements: u32,
+) -> Result<MappedArray<T>, ProbeError> {
+    let (data, entries) = checked(ebpf, name, size_of::<u32>(), size_of::<T>())?;
+    if entries != elements {
+        let problem = format!("has {entries} elements, not {elements}");
+        return Err(ProbeError::MapLayout { map: name, problem });
+    }
+    MappedArray::new(data.fd().as_fd(), elements)
+        .map_err(|source| ProbeError::MapMemory { map: name, source })
+}
+
+/// The map, when its sizes are those that the host was compiled with; and its number of elements.
+fn checked<'a>(
+    ebpf: &'a Ebpf,
+    name: &'static str,
+    key: usize,
+    value: usize,
+) -> Result<(&'a MapData, u32), ProbeError> {
+    let wrong = |problem: String| ProbeError::MapLayout { map: name, problem };
+    let data = match ebpf.map(name) {
+        Some(Map::Array(data) | Map::HashMap(data) | Map::LruHashMap(data) | Map::Queue(data)) => {
+            data
+        }
+        Some(_) => return Err(wrong("is of another type".to_owned())),
+        None => return Err(wrong("is missing".to_owned())),
+    };
+    let info = data
+        .info()
+        .map_err(|error| wrong(format!("cannot be asked for its sizes: {error}")))?;
+    let found = (info.key_size() as usize, info.value_size() as usize);
+    if found != (key, value) {
+        return Err(wrong(format!(
+            "has keys and values of {found:?} bytes, not {:?}",
+            (key, value)
+        )));
+    }
+    Ok((data, info.max_entries()))
+}
+
+fn name_methods(map: &KernelMap<[u8; 16], u8>) -> Result<(), ProbeError> {
+    for (number, method) in METHODS.iter().enumerate() {
+        let (Some(key), Ok(number)) = (method_key(method), u8::try_from(number)) else {
+            continue;
+        };
+        map.insert(&key, &number)
+            .map_err(|source| ProbeError::WriteMap {
+                map: "METHODS",
+                source,
+            })?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn object_of_another_abi_version_is_refused() {
+        let mut object = OBJECT.to_vec();
+        assert!(check_abi_version(&object).is_ok());
+        let at = {
+            let file = object::File::parse(&*object).unwrap();
+            let symbol = file.symbol_by_name("ABI_VERSION").unwrap();
+            let section = file
+                .section_by_index(symbol.section_index().unwrap())
+                .unwrap();
+            (section.file_range().unwrap().0 + symbol.address()) as usize
+        };
+        object[at] ^= 0x55;
+        let error = check_abi_version(&object).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                ProbeError::AbiVersion {
+                    expected: ABI_VERSION,
+                    ..
+                }
+            ),
+            "{error}"
+        );
+        assert!(error.to_string().contains("make build"));
+    }
+
+    #[test]
+    fn no_object_at_all_is_refused() {
+        let error = check_abi_version(b"#!/bin/sh").unwrap_err();
+        assert!(matches!(error, ProbeError::ReadObject { .. }), "{error}");
+    }
+}

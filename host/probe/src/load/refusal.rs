@@ -1,0 +1,161 @@
+//! Why a kernel says no, in words that name the remedy.
+
+use std::error::Error;
+use std::io;
+
+use caps::{CapSet, Capability};
+
+use crate::sys;
+
+/// How much of the verifier's log is worth a look: it ends with the instruction that was refused.
+const LOG_LINES: usize = 12;
+const ADD: &str = "add it under securityContext.capabilities, or run as root";
+
+/// What to do about a map that could not be made.
+pub(super) fn of_map(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(libc::EPERM) => not_permitted(),
+        Some(libc::ENOMEM) => {
+            "out of memory: raise the memory limit, or lower the room asked for".to_owned()
+        }
+        _ => common(error),
+    }
+}
+
+/// What to do about a program that could not be loaded.
+pub(super) fn of_program(error: &io::Error, log: &str) -> String {
+    match error.raw_os_error() {
+        // The verifier says "!root" for what only CAP_PERFMON (or CAP_SYS_ADMIN) allows.
+        Some(libc::EACCES | libc::EPERM) if log.contains("!root") => {
+            format!("CAP_PERFMON is missing ({ADD})")
+        }
+        Some(libc::EPERM) => not_permitted(),
+        Some(libc::EACCES) if lacks(Capability::CAP_PERFMON) => {
+            format!("CAP_PERFMON is missing and may be what it lacks ({ADD})")
+        }
+        Some(libc::E2BIG) => format!(
+            "its verifier, on kernel {}, gives up on the program's size",
+            sys::kernel_release()
+        ),
+        Some(libc::EACCES) => format!(
+            "its verifier does not accept it on kernel {}",
+            sys::kernel_release()
+        ),
+        _ => common(error),
+    }
+}
+
+/// What to do about a packet socket that could not be opened.
+pub(crate) fn of_socket(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) if lacks(Capability::CAP_NET_RAW) => {
+            format!("CAP_NET_RAW is missing ({ADD})")
+        }
+        Some(libc::EPERM | libc::EACCES) => {
+            "CAP_NET_RAW is there, but a seccomp profile or security module refuses packet sockets"
+                .to_owned()
+        }
+        Some(libc::EMFILE | libc::ENFILE) => {
+            "no file descriptor is left: raise the limit on open files".to_owned()
+        }
+        Some(libc::EAFNOSUPPORT) => "this kernel has no packet sockets (CONFIG_PACKET)".to_owned(),
+        _ => "see the cause".to_owned(),
+    }
+}
+
+/// The last lines of the verifier's log, each after a line break.
+pub(super) fn last_lines(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
+    lines[lines.len().saturating_sub(LOG_LINES)..]
+        .iter()
+        .flat_map(|line| ["\n  ", line])
+        .collect()
+}
+
+/// An error with all its causes, for one line.
+pub(super) fn chain(error: &dyn Error) -> String {
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    let mut text = error.to_string();
+    for cause in causes.map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
+}
+
+fn not_permitted() -> String {
+    if lacks(Capability::CAP_BPF) {
+        return format!("CAP_BPF is missing ({ADD}; kernels before 5.8 want CAP_SYS_ADMIN)");
+    }
+    if memory_counts_as_locked(&sys::kernel_release()) {
+        return "RLIMIT_MEMLOCK is too low for this kernel: raise it (LimitMEMLOCK=infinity), or add CAP_SYS_RESOURCE"
+            .to_owned();
+    }
+    "CAP_BPF is there, but a seccomp profile, a security module or lockdown refuses bpf(2)"
+        .to_owned()
+}
+
+fn common(error: &io::Error) -> String {
+    let release = sys::kernel_release();
+    match error.raw_os_error() {
+        Some(libc::ENOSYS) => {
+            format!("kernel {release} has no bpf(2), or a seccomp profile hides it")
+        }
+        Some(libc::EINVAL | libc::E2BIG | libc::EOPNOTSUPP) => {
+            format!("kernel {release} lacks a feature that it needs (5.10 or later has all)")
+        }
+        _ => format!("on kernel {release}"),
+    }
+}
+
+/// Capabilities of this process; CAP_SYS_ADMIN stands for the younger two.
+fn lacks(capability: Capability) -> bool {
+    let has = |capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(true);
+    let stands_in = capability != Capability::CAP_NET_RAW && has(Capability::CAP_SYS_ADMIN);
+    !has(capability) && !stands_in
+}
+
+/// Before 5.11 the memory of maps counts against RLIMIT_MEMLOCK.
+fn memory_counts_as_locked(release: &str) -> bool {
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map_while(|part| part.parse::<u32>().ok());
+    matches!((numbers.next(), numbers.next()), (Some(major), Some(minor)) if (major, minor) < (5, 11))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_end_of_a_long_log_is_shown() {
+        let log: String = (0..1000).map(|i| format!("line {i}\n\n")).collect();
+        let shown = last_lines(&log);
+        assert_eq!(
+            shown.lines().filter(|line| !line.is_empty()).count(),
+            LOG_LINES
+        );
+        assert!(shown.ends_with("line 999"));
+        assert_eq!(last_lines(""), "");
+    }
+
+    #[test]
+    fn verifier_that_wants_perfmon_is_named() {
+        let remedy = of_program(
+            &io::Error::from_raw_os_error(libc::EACCES),
+            "R1 pointer arithmetic on map_value prohibited for !root",
+        );
+        assert!(remedy.contains("CAP_PERFMON"), "{remedy}");
+    }
+
+    #[test]
+    fn kernels_that_count_maps_as_locked_memory_are_told_by_release() {
+        assert!(memory_counts_as_locked("5.10.0-28-amd64"));
+        assert!(memory_counts_as_locked("4.19.0"));
+        assert!(!memory_counts_as_locked("5.11.0"));
+        assert!(!memory_counts_as_locked("6.18.44"));
+        assert!(!memory_counts_as_locked("unknown"));
+    }
+}

@@ -1,0 +1,140 @@
+//! How a target leaves: first its socket, so that nothing is written any more, then every trace of its slots, and only
+//! then can another have them.
+
+use std::collections::BTreeSet;
+use std::os::fd::OwnedFd;
+
+use owlk8s_model::TargetId;
+
+use super::{Link, Probe};
+use crate::ProbeError;
+use crate::slots::SlotPair;
+
+/// Closing a packet socket waits about 11 ms for an RCU grace period; waits that overlap cost one.
+const CLOSERS: usize = 64;
+
+/// Closes all, waiting for the kernel as few times as can be.
+pub(super) fn close_together(mut sockets: Vec<OwnedFd>) {
+    let share = sockets.len().div_ceil(CLOSERS);
+    std::thread::scope(|scope| {
+        while sockets.len() > share {
+            let some = sockets.split_off(sockets.len() - share);
+            // Where no thread is to be had, `some` comes back dropped: closed here, only later.
+            let _ = std::thread::Builder::new()
+                .stack_size(64 * 1024)
+                .spawn_scoped(scope, move || drop(some));
+        }
+        drop(sockets);
+    });
+}
+
+impl Probe {
+    /// Gives up the sockets of `targets`; their slots and counts stay.
+    pub(super) fn unlink(&mut self, targets: &[TargetId]) -> Result<(), ProbeError> {
+        let mut sockets = Vec::new();
+        let mut indexes = Vec::new();
+        for target in targets {
+            let Some(watched) = self.watched.get_mut(target) else {
+                continue;
+            };
+            if let Link::Attached { interface, .. } = &watched.link {
+                let gone = format!("interface {} is gone", interface.name);
+                indexes.push(interface.index);
+                sockets.extend(
+                    std::mem::replace(&mut watched.link, Link::Waiting(gone)).into_socket(),
+                );
+            }
+        }
+        close_together(sockets);
+        let mut result = Ok(());
+        for index in indexes {
+            self.owners.remove(&index);
+            if let Err(source) = self.maps.targets.remove(&index) {
+                result = Err(ProbeError::WriteMap {
+                    map: "TARGETS",
+                    source,
+                });
+            }
+        }
+        result
+    }
+
+    /// Removes every trace of `slots` from the kernel's tables and makes them free again.
+    pub(super) fn release(&mut self, slots: &[SlotPair]) -> Result<(), ProbeError> {
+        if slots.is_empty() {
+            return Ok(());
+        }
+        let gone: BTreeSet<u32> = slots.iter().flat_map(|pair| pair.iter()).collect();
+        // Connections before rows: a connection remembers the row that it counted in last.
+        self.forget_connections(&gone)?;
+        self.free_rows(&gone)?;
+        for &slot in &gone {
+            self.maps.slots.element(slot).clear();
+        }
+        for &pair in slots {
+            self.pool.give_back(pair);
+        }
+        Ok(())
+    }
+
+    fn forget_connections(&self, gone: &BTreeSet<u32>) -> Result<(), ProbeError> {
+        let mut connections = Vec::new();
+        let map = &self.maps.connections;
+        map.entries(&mut connections)
+            .map_err(|source| ProbeError::ReadMap {
+                map: "CONNS",
+                source,
+            })?;
+        for (key, connection) in connections {
+            if gone.contains(&key.slot) || gone.contains(&connection.slot) {
+                map.remove(&key).map_err(|source| ProbeError::WriteMap {
+                    map: "CONNS",
+                    source,
+                })?;
+            }
+        }
+        let mut closed = Vec::new();
+        let map = &self.maps.closed;
+        map.entries(&mut closed)
+            .map_err(|source| ProbeError::ReadMap {
+                map: "CLOSED",
+                source,
+            })?;
+        for (key, _) in closed {
+            if gone.contains(&key.slot) {
+                map.remove(&key).map_err(|source| ProbeError::WriteMap {
+                    map: "CLOSED",
+                    source,
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn free_rows(&mut self, gone: &BTreeSet<u32>) -> Result<(), ProbeError> {
+        let mut index = Vec::new();
+        let map = &self.maps.row_index;
+        map.entries(&mut index)
+            .map_err(|source| ProbeError::ReadMap {
+                map: "ROW_INDEX",
+                source,
+            })?;
+        for (key, row) in index
+            .into_iter()
+            .filter(|(key, _)| gone.contains(&key.slot))
+        {
+            map.remove(&key).map_err(|source| ProbeError::WriteMap {
+                map: "ROW_INDEX",
+                source,
+            })?;
+            self.maps.rows.element(row).clear();
+            self.reader.forget(row);
+            let free = &self.maps.free_rows;
+            free.push(&row).map_err(|source| ProbeError::WriteMap {
+                map: "FREE_ROWS",
+                source,
+            })?;
+        }
+        Ok(())
+    }
+}

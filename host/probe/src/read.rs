@@ -1,0 +1,114 @@
+//! From the mapped counters to the model's values: no system call but for the index of rows.
+
+mod row;
+
+use std::borrow::Cow;
+use std::mem::offset_of;
+
+use owlk8s_ebpf_abi::{Loss, ROW_GRPC, RowKey, Slot};
+use owlk8s_model::{Counters, Direction, GrpcRow, Losses, Row};
+
+use crate::ProbeError;
+use crate::load::Maps;
+use crate::slots::SlotPair;
+use crate::sys::Words;
+
+use row::Widened;
+
+/// Which rows belong to which slot, and what is remembered of them between two reads.
+#[derive(Default)]
+pub(crate) struct RowReader {
+    /// Sorted by key, so that a slot's rows are neighbours.
+    index: Vec<(RowKey, u32)>,
+    widened: Widened,
+}
+
+impl RowReader {
+    /// Learns of rows that were made since the last read.
+    pub(crate) fn refresh(&mut self, maps: &Maps) -> Result<(), ProbeError> {
+        maps.row_index
+            .entries(&mut self.index)
+            .map_err(|source| ProbeError::ReadMap {
+                map: "ROW_INDEX",
+                source,
+            })?;
+        self.index.sort_unstable();
+        Ok(())
+    }
+
+    /// Row `row` will be another's.
+    pub(crate) fn forget(&mut self, row: u32) {
+        self.widened.forget(row);
+        self.index.retain(|&(_, used)| used != row);
+    }
+
+    /// All that was counted in rows for one target.
+    pub(crate) fn rows(&mut self, maps: &Maps, slots: SlotPair) -> (Vec<Row>, Vec<GrpcRow>) {
+        let mut rows = Vec::new();
+        let mut grpc = Vec::new();
+        for (slot, direction) in [
+            (slots.server, Direction::Server),
+            (slots.client, Direction::Client),
+        ] {
+            if slot == 0 {
+                continue;
+            }
+            let start = self.index.partition_point(|(key, _)| key.slot < slot);
+            for &(key, index) in self.index[start..]
+                .iter()
+                .take_while(|(key, _)| key.slot == slot)
+            {
+                let words = maps.rows.element(index);
+                if key.protocol == ROW_GRPC {
+                    let count = row::count(words);
+                    grpc.extend((count > 0).then_some(GrpcRow {
+                        direction,
+                        status: key.status,
+                        count,
+                    }));
+                } else {
+                    rows.extend(row::read(key, direction, words, index, &mut self.widened));
+                }
+            }
+        }
+        rows.sort_by(|a: &Row, b: &Row| {
+            let order = |row: &Row| (row.direction, row.protocol, row.status, row.probe);
+            (order(a), &a.method).cmp(&(order(b), &b.method))
+        });
+        grpc.sort_unstable_by_key(|row| (row.direction, row.status));
+        (rows, grpc)
+    }
+}
+
+/// A target's unsplit counters. What ended is read before what began, here as in the order of calls.
+pub(crate) fn counters(slot: Words<'_>) -> Counters {
+    let mut losses = Losses::new();
+    let mut lost = 0;
+    for (loss, name, was_started) in Loss::ALL {
+        let count = slot.get(loss_offset(loss));
+        if count > 0 {
+            losses.insert(Cow::Borrowed(name), count);
+            lost += if was_started { count } else { 0 };
+        }
+    }
+    let probe_aborted = slot.get(offset_of!(Slot, probe_aborted));
+    let aborted = slot.get(offset_of!(Slot, aborted));
+    let probe_started = slot.get(offset_of!(Slot, probe_started));
+    Counters {
+        started: slot.get(offset_of!(Slot, started)),
+        probe_started,
+        aborted,
+        probe_aborted,
+        duration_last_ns: slot.get(offset_of!(Slot, duration_last_ns)),
+        lost,
+        losses,
+        segments_to_pod: slot.get(offset_of!(Slot, segments_to_pod)),
+        segments_from_pod: slot.get(offset_of!(Slot, segments_from_pod)),
+        tls: slot.get(offset_of!(Slot, tls)),
+    }
+}
+
+/// Where in a [`Slot`] a loss is counted, bytes.
+pub(crate) fn loss_offset(loss: Loss) -> usize {
+    offset_of!(Slot, losses) + 8 * loss as usize
+}

@@ -1,0 +1,12 @@
+//! The one room for system calls that aya has no call for: batch reads of maps, maps as memory, packet sockets,
+//! limits and clocks. Everything `unsafe` of this crate is in here; what leaves is safe to use.
+
+mod map;
+mod mmap;
+mod packet;
+mod process;
+
+pub(crate) use map::{KernelMap, Plain};
+pub(crate) use mmap::{MappedArray, Words};
+pub(crate) use packet::{bind_to_interface, bound_interface, interface_index, open_packet_socket};
+pub(crate) use process::{kernel_release, monotonic_ns, raise_memlock};
