@@ -22,10 +22,9 @@ use crate::netlink::{Forwarding, Kernel, Link, LinkKind, Mac, Neighbour, Netlink
 #[cfg(test)]
 mod tests;
 
-/// How often traffic is provoked before a bridge's answer is taken as missing.
-const ATTEMPTS: u32 = 6;
-/// Between two attempts: an answer to ARP takes well under a millisecond on a veth.
-const PATIENCE: Duration = Duration::from_millis(50);
+/// Waits after each provocation, milliseconds. An answer takes well under a millisecond on a veth; but a new link
+/// may drop the first question until its carrier is noticed, and the kernel asks again after 1 s.
+const WAITS_MS: [u64; 8] = [5, 10, 20, 40, 80, 160, 320, 640];
 
 /// A host-side interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +59,7 @@ impl Interfaces {
 
     /// The interface that `target`'s packets pass on this side.
     ///
-    /// May send a few UDP datagrams to port 9 of the target, and takes up to 300 ms for each address
+    /// May send a few UDP datagrams to port 9 of the target, and takes up to 1.3 s for each address
     /// that does not answer.
     ///
     /// # Errors
@@ -127,12 +126,12 @@ async fn locate(
         ByRoute::No(reason) => return Ok(Err(reason)),
         ByRoute::Bridge(bridge) => bridge,
     };
-    for _ in 0..ATTEMPTS {
+    for wait in WAITS_MS {
         if let Ok(port) = port_now(netlink, &links, bridge, ip).await? {
             return Ok(own(&links, port, ip));
         }
         netlink.provoke(ip).await;
-        tokio::time::sleep(PATIENCE).await;
+        tokio::time::sleep(Duration::from_millis(wait)).await;
     }
     Ok(port_now(netlink, &links, bridge, ip)
         .await?

@@ -15,6 +15,8 @@ mod config;
 mod error;
 mod host;
 mod interfaces;
+#[cfg(feature = "lab")]
+pub mod lab;
 mod namespace;
 mod netlink;
 mod watch;

@@ -10,6 +10,8 @@ use crate::namespace::Namespace;
 
 mod kernel;
 
+#[cfg(feature = "lab")]
+pub(crate) use kernel::to_io;
 pub(crate) use kernel::{Kernel, LinkEvents};
 
 /// A link of the current namespace.

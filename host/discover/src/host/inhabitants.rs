@@ -96,10 +96,8 @@ fn read(path: &Path) -> String {
 
 /// The last run of exactly 64 hexadecimal digits: every engine puts the id into the cgroup's path.
 pub(super) fn container_id(cgroup: &str) -> Option<String> {
-    let digits = cgroup.split(|c: char| !c.is_ascii_hexdigit());
-    digits
-        .filter(|run| run.len() == CONTAINER_ID)
-        .next_back()
+    let mut runs = cgroup.split(|c: char| !c.is_ascii_hexdigit());
+    runs.rfind(|run| run.len() == CONTAINER_ID)
         .map(str::to_owned)
 }
 

@@ -216,13 +216,18 @@ async fn collect<T>(
 }
 
 fn ask(what: &str, error: &rtnetlink::Error) -> NetlinkError {
-    let source = match error {
-        rtnetlink::Error::NetlinkError(message) => message.to_io(),
-        other => io::Error::other(other.to_string()),
-    };
+    let source = to_io(error);
     NetlinkError::Ask {
         what: what.to_owned(),
         source,
+    }
+}
+
+/// The kernel's answer as the error that it stands for.
+pub(crate) fn to_io(error: &rtnetlink::Error) -> io::Error {
+    match error {
+        rtnetlink::Error::NetlinkError(message) => message.to_io(),
+        other => io::Error::other(other.to_string()),
     }
 }
 
