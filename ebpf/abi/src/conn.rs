@@ -258,6 +258,30 @@ pub struct FragValue {
     pub flags: u32,
 }
 
+/// A TCP segment: who, where in the stream, and where its payload is in the packet.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct Segment {
+    /// IP source; network byte order.
+    pub source: [u32; 4],
+    /// IP destination; network byte order.
+    pub destination: [u32; 4],
+    /// Network byte order.
+    pub source_port: u16,
+    /// Network byte order.
+    pub destination_port: u16,
+    /// Sequence number of the payload's first byte.
+    pub seq: u32,
+    /// Acknowledgement number.
+    pub ack: u32,
+    /// Where the payload is, from the IP header on.
+    pub offset: u32,
+    /// Bytes of payload.
+    pub len: u32,
+    /// TCP flags.
+    pub flags: u32,
+}
+
 /// One per CPU: what a packet's run works with.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -272,6 +296,10 @@ pub struct Scratch {
     pub end: u32,
     /// The packet's first bytes: IP and TCP headers.
     pub header: [u64; 16],
+    /// The packet as a segment.
+    pub segment: Segment,
+    /// Its connection.
+    pub key: ConnKey,
     /// The loaded part of the segment, after what was carried over.
     pub window: [u64; (WINDOW + 64) / 8],
     /// A new connection, before it is entered.
@@ -285,4 +313,5 @@ const _: () = {
     assert!(size_of::<Dir>() == 128);
     assert!(size_of::<Conn>() == 72 + 8 * FIFO + 2 * 128);
     assert!(size_of::<FragKey>() == 40);
+    assert!(size_of::<Segment>() == 56);
 };

@@ -11,7 +11,7 @@ mod method;
 
 pub use conn::{
     CARRY, ClosedValue, Conn, ConnKey, Dir, FIFO, FragKey, FragValue, Pending, STASH_BYTES, STASH_SEGMENTS, Scratch,
-    Stash, StashKey, StreamKey, StreamValue, WINDOW, flag,
+    Segment, Stash, StashKey, StreamKey, StreamValue, WINDOW, flag,
 };
 pub use counters::{BUCKETS, Loss, ROW_GRPC, ROW_PROBE, Row, RowKey, Slot, TargetEntry, bucket_of, target_flag};
 pub use method::{METHODS, METHOD_OTHER, method_key};

@@ -1,6 +1,6 @@
 //! Requests in flight, and where they end: in a row, aborted, or lost by name.
 
-use owlk8s_ebpf_abi::{Conn, FIFO, Loss, Pending, ROW_PROBE, RowKey, Slot, bucket_of, flag};
+use owlk8s_ebpf_abi::{Conn, FIFO, Loss, Pending, ROW_PROBE, RowKey, Slot, bucket_of};
 
 use crate::World;
 use crate::cpu::{add, add_u32};
@@ -88,9 +88,16 @@ pub(crate) unsafe fn answered<W: World>(world: &W, conn: *mut Conn, slot: *mut S
     }
 }
 
-/// Nothing more will be answered: all that waits is aborted, or lost as `why` says. The caller holds the answers' lock.
+/// `why` of [`drain`] for requests that nobody answered.
+pub const ABORTED: u32 = u32::MAX;
+
+/// Nothing more will be answered: all that waits is aborted, or lost as `why`, a [`Loss`], says. The caller holds the
+/// answers' lock.
+///
+/// # Safety
+/// As [`World`] says of its pointers.
 #[inline(always)]
-pub(crate) unsafe fn drain(conn: *mut Conn, slot: *mut Slot, why: Option<Loss>) {
+pub unsafe fn drain(conn: *mut Conn, slot: *mut Slot, why: u32) {
     let (mut all, mut probes) = (0u64, 0u64);
     let mut left = FIFO;
     let mut tail = (*conn).tail;
@@ -98,41 +105,21 @@ pub(crate) unsafe fn drain(conn: *mut Conn, slot: *mut Slot, why: Option<Loss>) 
     while left > 0 && tail != head {
         left -= 1;
         all += 1;
-        probes += u64::from((*conn).fifo[tail as usize % FIFO].0 & Pending::PROBE != 0);
+        probes += (*conn).fifo[tail as usize % FIFO].0 >> 7 & 1;
         tail = tail.wrapping_add(1);
     }
     (*conn).tail = tail;
     let over = (*conn).over.wrapping_sub((*conn).over_taken);
     (*conn).over_taken = (*conn).over;
     all += u64::from(over);
-    if (*conn).over_first.0 & Pending::PROBE != 0 {
-        probes += u64::from(over);
-    }
+    probes += u64::from(over) * ((*conn).over_first.0 >> 7 & 1);
     if all == 0 {
         return;
     }
-    match why {
-        Some(why) => lose(slot, why, all),
-        None => {
-            add(&raw mut (*slot).aborted, all);
-            if probes != 0 {
-                add(&raw mut (*slot).probe_aborted, probes);
-            }
-        }
+    if why == ABORTED {
+        add(&raw mut (*slot).aborted, all);
+        add(&raw mut (*slot).probe_aborted, probes);
+    } else {
+        add((&raw mut (*slot).losses).cast::<u64>().add(why as usize & (Loss::COUNT - 1)), all);
     }
-}
-
-/// Whether the answers' direction has ended, so that nothing pushed from now on can be answered.
-#[inline(always)]
-pub(crate) unsafe fn answers_ended(conn: *mut Conn) -> bool {
-    (*conn).answers.flags & flag::ENDED != 0
-}
-
-/// A connection goes before its time: what waits on it is lost as `why` says.
-///
-/// # Safety
-/// As [`World`] says of its pointers.
-#[inline(always)]
-pub unsafe fn evict(conn: *mut Conn, slot: *mut Slot, why: Loss) {
-    drain(conn, slot, Some(why));
 }

@@ -77,15 +77,28 @@ pub trait World {
     /// What was remembered.
     fn fragment(&self, key: &FragKey) -> Option<FragValue>;
 
+    // The three big pieces, each called from several places: in the kernel each is a global function, which the
+    // verifier looks at once and alone.
+
+    /// [`parse`].
+    unsafe fn parse(&self, scratch: *mut Scratch, slot_id: u32, slot: *mut Slot) -> bool;
+    /// [`scan::read`].
+    unsafe fn read(&self, conn: *mut Conn, slot: *mut Slot, scratch: *mut Scratch, how: u32);
+    /// [`drain`].
+    unsafe fn drain(&self, conn: *mut Conn, slot: *mut Slot, why: u32);
+
     /// Calls [`scan::step`] until it says that it is done.
     unsafe fn run(scan: &mut scan::Scan<Self>)
     where
         Self: Sized;
+    /// Calls [`Spin::step`] until it says that it is done, for some 0.3 ms at the most; [`Spin::taken`].
+    unsafe fn spin(spin: &mut Spin) -> bool;
     /// Calls [`replay_step`] until it says that it is done.
     unsafe fn replay(replay: &mut Replay<Self>)
     where
         Self: Sized;
 }
 
-pub use count::evict;
-pub use segment::{Replay, observe, replay_step};
+pub use count::{ABORTED, drain};
+pub use packet::parse;
+pub use segment::{Replay, Spin, observe, replay_step};

@@ -1,6 +1,6 @@
 //! From an IP packet to a TCP segment: RFC 791, RFC 8200, RFC 9293.
 
-use owlk8s_ebpf_abi::{FragKey, FragValue, Loss, Scratch, Slot};
+use owlk8s_ebpf_abi::{FragKey, FragValue, Loss, Scratch, Segment, Slot};
 
 use crate::World;
 use crate::count::lose;
@@ -12,26 +12,10 @@ pub(crate) const ACK: u8 = 0x10;
 
 const IPPROTO_TCP: u8 = 6;
 
-/// A TCP segment: who, where in the stream, and where its payload is in the packet.
-#[derive(Clone, Copy, Default)]
-#[repr(C)]
-pub(crate) struct Segment {
-    pub(crate) source: [u32; 4],
-    pub(crate) destination: [u32; 4],
-    pub(crate) source_port: u16,
-    pub(crate) destination_port: u16,
-    pub(crate) seq: u32,
-    pub(crate) ack: u32,
-    pub(crate) offset: u32,
-    pub(crate) len: u32,
-    pub(crate) flags: u32,
-}
-
-impl Segment {
-    #[inline(always)]
-    pub(crate) fn has(&self, flags: u8) -> bool {
-        self.flags & u32::from(flags) == u32::from(flags)
-    }
+/// Whether all of `flags` are set.
+#[inline(always)]
+pub(crate) fn has(segment: &Segment, flags: u8) -> bool {
+    segment.flags & u32::from(flags) == u32::from(flags)
 }
 
 /// The IP layer's part: what carries TCP, from where to where.
@@ -65,10 +49,15 @@ unsafe fn ne32(header: *const u8, at: usize) -> u32 {
     header.add(at).cast::<u32>().read()
 }
 
-/// The TCP segment in the packet; none when it carries none. Fragments that cannot be put to their datagram are
-/// counted for `slot`.
+/// Puts the packet's TCP segment into `scratch`; false when it carries none. Fragments that cannot be put to their
+/// datagram are counted for `slot`.
+///
+/// # Safety
+/// As [`World`] says of its pointers.
 #[inline(always)]
-pub(crate) unsafe fn parse<W: World>(world: &W, scratch: *mut Scratch, slot_id: u32, slot: *mut Slot, segment: &mut Segment) -> bool {
+pub unsafe fn parse<W: World>(world: &W, scratch: *mut Scratch, slot_id: u32, slot: *mut Slot) -> bool {
+    let segment = &mut (*scratch).segment;
+    *segment = Segment::default();
     let header = (&raw mut (*scratch).header).cast::<u8>();
     let datagram = if !world.load(0, header, 40) {
         return false;

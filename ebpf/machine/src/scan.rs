@@ -68,10 +68,27 @@ pub struct Scan<W> {
     pub(crate) dir: *mut Dir,
     pub(crate) slot: *mut Slot,
     pub(crate) scratch: *mut Scratch,
-    /// Where the bytes are when they are not in the packet.
-    pub(crate) stash: *const Stash,
+    /// The bytes are in `scratch.stash`, not in the packet.
+    pub(crate) stashed: bool,
     /// The direction of the answers.
     pub(crate) answers: bool,
+}
+
+/// `how` of [`read`]: the direction of the answers.
+pub(crate) const ANSWERS: u32 = 1;
+/// `how` of [`read`]: the bytes are in `scratch.stash`.
+pub(crate) const STASHED: u32 = 2;
+
+/// Reads `scratch.remain` bytes at `scratch.offset`.
+///
+/// # Safety
+/// As [`World`] says of its pointers.
+#[inline(always)]
+pub unsafe fn read<W: World>(world: &W, conn: *mut Conn, slot: *mut Slot, scratch: *mut Scratch, how: u32) {
+    let answers = how & ANSWERS != 0;
+    let dir = if answers { &raw mut (*conn).answers } else { &raw mut (*conn).requests };
+    let mut scan = Scan { world, conn, dir, slot, scratch, stashed: how & STASHED != 0, answers };
+    W::run(&mut scan);
 }
 
 /// One step; true when the segment is read to its end.
@@ -176,10 +193,10 @@ unsafe fn refill<W: World>(scan: &mut Scan<W>) -> bool {
         return true;
     }
     let to = (&raw mut (*cursor).window).cast::<u8>().add(carried as usize);
-    let loaded = if scan.stash.is_null() {
-        (*scan.world).load((*cursor).offset, to, n)
+    let loaded = if scan.stashed {
+        load_stash(&raw const (*cursor).stash, (*cursor).offset, to, n)
     } else {
-        load_stash(scan.stash, (*cursor).offset, to, n)
+        (*scan.world).load((*cursor).offset, to, n)
     };
     if !loaded {
         lost(scan);

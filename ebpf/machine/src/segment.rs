@@ -1,18 +1,15 @@
 //! A segment's place: its connection, its place in the byte stream, and the connection's end.
 
 use owlk8s_ebpf_abi::{
-    ClosedValue, Conn, ConnKey, Dir, Loss, STASH_BYTES, STASH_SEGMENTS, Scratch, Slot, StashKey, TargetEntry, flag,
+    ClosedValue, Conn, Dir, Loss, STASH_BYTES, STASH_SEGMENTS, Scratch, Slot, StashKey, TargetEntry, flag,
 };
 
 use crate::bytes::{is_token, mask, word};
-use crate::count::{answers_ended, drain, lose};
+use crate::count::{ABORTED, lose};
 use crate::cpu::{add, opaque, read_u64, try_lock, unlock};
-use crate::packet::{ACK, FIN, RST, SYN, Segment, parse};
-use crate::scan::{Scan, skip, state};
+use crate::packet::{ACK, FIN, RST, SYN, has};
+use crate::scan::{ANSWERS, STASHED, skip, state};
 use crate::{World, head};
-
-/// How often a CPU asks for a direction that another works on before it gives the segment up: some 0.3 ms.
-const SPINS: u32 = 1 << 16;
 
 /// One packet of `target`, on its way to the pod or from it.
 ///
@@ -22,53 +19,67 @@ const SPINS: u32 = 1 << 16;
 pub unsafe fn observe<W: World>(world: &W, target: &TargetEntry, to_pod: bool) {
     let Some(scratch) = world.scratch() else { return };
     let Some(slot) = world.slot(target.slot) else { return };
-    let mut segment = Segment::default();
-    if !parse(world, scratch, target.slot, slot, &mut segment) {
+    if !world.parse(scratch, target.slot, slot) {
         return;
     }
-    if segment.len != 0 {
+    let segment = &raw mut (*scratch).segment;
+    if (*segment).len != 0 {
         let seen = if to_pod { &raw mut (*slot).segments_to_pod } else { &raw mut (*slot).segments_from_pod };
         add(seen, 1);
     }
-    let key = if to_pod {
-        ConnKey {
-            slot: target.slot,
-            remote_port: segment.source_port,
-            pod_port: segment.destination_port,
-            remote: segment.source,
-            pod: segment.destination,
-        }
+    let key = &mut (*scratch).key;
+    key.slot = target.slot;
+    let (remote, pod) = if to_pod {
+        ((*segment).source, (*segment).destination)
     } else {
-        ConnKey {
-            slot: target.slot,
-            remote_port: segment.destination_port,
-            pod_port: segment.source_port,
-            remote: segment.destination,
-            pod: segment.source,
-        }
+        ((*segment).destination, (*segment).source)
     };
-    if segment.has(SYN) && !segment.has(ACK) {
+    (key.remote, key.pod) = (remote, pod);
+    (key.remote_port, key.pod_port) = if to_pod {
+        ((*segment).source_port, (*segment).destination_port)
+    } else {
+        ((*segment).destination_port, (*segment).source_port)
+    };
+    if has(&*segment, SYN) && !has(&*segment, ACK) {
         // A new connection may use the ports again; data in its SYN (TCP Fast Open) begins behind it.
-        world.remove_closed(&key);
-        segment.seq = segment.seq.wrapping_add(1);
+        world.remove_closed(key);
+        (*segment).seq = (*segment).seq.wrapping_add(1);
     }
-    let conn = match world.conn(&key) {
+    let conn = match world.conn(key) {
         Some(conn) => conn,
-        None => match enter(world, target, slot, scratch, &key, &segment, to_pod) {
+        None => match enter(world, target, slot, scratch, to_pod) {
             Some(conn) => conn,
             None => return,
         },
     };
     let client = (*conn).client != 0;
-    let slot = if client {
-        match world.slot((*conn).slot) {
-            Some(slot) => slot,
-            None => return,
-        }
-    } else {
-        slot
+    let slot = match world.slot((*conn).slot) {
+        Some(slot) => slot,
+        None => return,
     };
-    follow(world, conn, slot, scratch, &key, &segment, to_pod == client);
+    let dir = if to_pod == client { &raw mut (*conn).answers } else { &raw mut (*conn).requests };
+    follow(&Flow { world, conn, dir, slot, scratch, answers: to_pod == client });
+}
+
+/// One direction of a connection, as a segment of it is looked at.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Flow<W> {
+    world: *const W,
+    conn: *mut Conn,
+    dir: *mut Dir,
+    slot: *mut Slot,
+    scratch: *mut Scratch,
+    answers: bool,
+}
+
+impl<W> Flow<W> {
+    /// The other direction.
+    #[inline(always)]
+    unsafe fn back(&self) -> Self {
+        let dir = if self.answers { &raw mut (*self.conn).requests } else { &raw mut (*self.conn).answers };
+        Self { dir, answers: !self.answers, ..*self }
+    }
 }
 
 /// Enters a connection whose first bytes could begin a request; a connection without such bytes costs no memory.
@@ -78,11 +89,10 @@ unsafe fn enter<W: World>(
     target: &TargetEntry,
     slot: *mut Slot,
     scratch: *mut Scratch,
-    key: &ConnKey,
-    segment: &Segment,
     to_pod: bool,
 ) -> Option<*mut Conn> {
-    if segment.len == 0 || segment.has(RST) || !to_pod && target.client_slot == 0 {
+    let (segment, key) = (&(*scratch).segment, &(*scratch).key);
+    if segment.len == 0 || has(segment, RST) || !to_pod && target.client_slot == 0 {
         return None;
     }
     let first = (&raw mut (*scratch).window).cast::<u8>();
@@ -96,7 +106,7 @@ unsafe fn enter<W: World>(
         }
         return None;
     }
-    if !to_pod && !method_begins(world, segment, first) {
+    if !to_pod && !method_begins(world, segment.offset, segment.len, first) {
         return None;
     }
     if let Some(ended) = world.closed(key) {
@@ -127,8 +137,8 @@ unsafe fn enter<W: World>(
 
 /// Whether the segment begins with a frequent method: what is asked of it where the direction alone says nothing.
 #[inline(always)]
-unsafe fn method_begins<W: World>(world: &W, segment: &Segment, first: *mut u8) -> bool {
-    if segment.len < 8 || !world.load(segment.offset, first, 8) {
+unsafe fn method_begins<W: World>(world: &W, offset: u32, len: u32, first: *mut u8) -> bool {
+    if len < 8 || !world.load(offset, first, 8) {
         return false;
     }
     let w = read_u64(first);
@@ -144,120 +154,136 @@ unsafe fn method_begins<W: World>(world: &W, segment: &Segment, first: *mut u8) 
 
 /// A segment of a connection that is followed.
 #[inline(always)]
-unsafe fn follow<W: World>(
-    world: &W,
-    conn: *mut Conn,
-    slot: *mut Slot,
-    scratch: *mut Scratch,
-    key: &ConnKey,
-    segment: &Segment,
-    answers: bool,
-) {
-    if segment.has(SYN) && answers {
+unsafe fn follow<W: World>(flow: &Flow<W>) {
+    let (conn, dir, segment) = (flow.conn, flow.dir, &raw const (*flow.scratch).segment);
+    if has(&*segment, SYN) && flow.answers {
         // SYN-ACK: of this connection, where it acknowledges what this one began with; else of its successor.
-        let since = segment.ack.wrapping_sub((*conn).first_seq);
+        let since = (*segment).ack.wrapping_sub((*conn).first_seq);
         let read = (*conn).requests.next.wrapping_sub((*conn).first_seq);
         if since > read {
-            close(world, conn, slot, key);
+            close(flow);
         }
         return;
     }
-    let (dir, other) = if answers {
-        (&raw mut (*conn).answers, &raw mut (*conn).requests)
-    } else {
-        (&raw mut (*conn).requests, &raw mut (*conn).answers)
-    };
-    if segment.has(RST) {
+    if has(&*segment, RST) {
         // In the window, or at its edge (RFC 9293, 3.10.7.4).
-        let ahead = segment.seq.wrapping_sub((*dir).next).wrapping_add(1);
+        let ahead = (*segment).seq.wrapping_sub((*dir).next).wrapping_add(1);
         if ahead < 1 << 30 {
-            close(world, conn, slot, key);
+            close(flow);
         }
         return;
     }
-    let mut scan = Scan { world, conn, dir, slot, scratch, stash: core::ptr::null(), answers };
-    if (*other).stashed != 0 && (segment.ack.wrapping_sub((*other).next) as i32) > 0 {
+    let back = flow.back();
+    if (*back.dir).stashed != 0 && ((*segment).ack.wrapping_sub((*back.dir).next) as i32) > 0 {
         // The receiver has what we miss: it will not come again.
-        let mut hole = Scan { world, conn, dir: other, slot, scratch, stash: core::ptr::null(), answers: !answers };
-        pass_hole(&mut hole);
+        pass_hole(&back);
     }
-    if segment.len == 0 && !segment.has(FIN) {
+    if (*segment).len == 0 && !has(&*segment, FIN) {
         return;
     }
-    if !lock(dir) {
-        if segment.len != 0 {
-            lose(slot, Loss::Contended, 1);
+    if !lock::<W>(dir) {
+        if (*segment).len != 0 {
+            lose(flow.slot, Loss::Contended, 1);
         }
         return;
     }
-    if segment.has(FIN) {
-        (*dir).fin = segment.seq.wrapping_add(segment.len);
+    if has(&*segment, FIN) {
+        (*dir).fin = (*segment).seq.wrapping_add((*segment).len);
         (*dir).flags |= flag::FIN;
     }
-    if segment.len != 0 {
-        (*conn).last_seen_ns = world.now_coarse();
-        if !place(&mut scan, segment.seq, segment.offset, segment.len) {
-            keep(&mut scan, segment);
+    if (*segment).len != 0 {
+        (*conn).last_seen_ns = (*flow.world).now_coarse();
+        if !place(flow, (*segment).seq, (*segment).offset, (*segment).len, false) {
+            keep(flow);
         }
         if (*dir).stashed != 0 {
-            replay(&mut scan);
+            replay(flow);
         }
     }
-    if (*dir).flags & flag::FIN != 0 && (*dir).next == (*dir).fin {
-        (*dir).flags |= flag::ENDED;
-    }
-    if answers && (*dir).flags & flag::ENDED != 0 {
-        drain(conn, slot, None);
+    let flags = (*dir).flags;
+    if flags & flag::FIN != 0 && (*dir).next == (*dir).fin {
+        (*dir).flags = flags | flag::ENDED;
     }
     unlock(&raw mut (*dir).lock);
-    if !answers && answers_ended(conn) && lock(other) {
-        drain(conn, slot, None);
-        unlock(&raw mut (*other).lock);
+    ended(flow, &back);
+}
+
+/// What the end of a direction ends.
+#[inline(always)]
+unsafe fn ended<W: World>(flow: &Flow<W>, back: &Flow<W>) {
+    let conn = flow.conn;
+    if (*conn).answers.flags & flag::ENDED == 0 {
+        return;
     }
-    if (*dir).flags & (*other).flags & flag::ENDED != 0 {
-        forget(world, conn, key);
+    let answers = &raw mut (*conn).answers;
+    if (*conn).outstanding() != 0 && lock::<W>(answers) {
+        (*flow.world).drain(conn, flow.slot, ABORTED);
+        unlock(&raw mut (*answers).lock);
+    }
+    if (*back.dir).flags & (*flow.dir).flags & flag::ENDED != 0 {
+        forget(flow);
     }
 }
 
 #[inline(always)]
-unsafe fn lock(dir: *mut Dir) -> bool {
-    let mut spins = 0;
-    while spins < SPINS {
-        if try_lock(&raw mut (*dir).lock) {
-            return true;
-        }
-        spins += 1;
+unsafe fn lock<W: World>(dir: *mut Dir) -> bool {
+    let at = &raw mut (*dir).lock;
+    try_lock(at) || W::spin(&mut Spin { at, taken: false })
+}
+
+/// What a CPU that waits for a direction works with.
+#[repr(C)]
+pub struct Spin {
+    at: *mut u32,
+    taken: bool,
+}
+
+impl Spin {
+    /// Tries once; true when it need not be tried again.
+    ///
+    /// # Safety
+    /// As [`World`] says of its pointers.
+    #[inline(always)]
+    pub unsafe fn step(&mut self) -> bool {
+        self.taken = try_lock(self.at);
+        self.taken
     }
-    false
+
+    /// Whether the lock was taken.
+    #[inline(always)]
+    pub fn taken(&self) -> bool {
+        self.taken
+    }
 }
 
 /// Ends a connection at once: what waits is aborted.
 #[inline(always)]
-unsafe fn close<W: World>(world: &W, conn: *mut Conn, slot: *mut Slot, key: &ConnKey) {
-    let answers = &raw mut (*conn).answers;
-    if lock(answers) {
+unsafe fn close<W: World>(flow: &Flow<W>) {
+    let answers = &raw mut (*flow.conn).answers;
+    if lock::<W>(answers) {
         (*answers).flags |= flag::ENDED;
-        drain(conn, slot, None);
+        (*flow.world).drain(flow.conn, flow.slot, ABORTED);
         unlock(&raw mut (*answers).lock);
     }
-    forget(world, conn, key);
+    forget(flow);
 }
 
 #[inline(always)]
-unsafe fn forget<W: World>(world: &W, conn: *mut Conn, key: &ConnKey) {
+unsafe fn forget<W: World>(flow: &Flow<W>) {
+    let (conn, key) = (flow.conn, &(*flow.scratch).key);
     // One past the FIN: a retransmission of it is old too.
     let ended = ClosedValue {
         requests: (*conn).requests.next.wrapping_add(1),
         answers: (*conn).answers.next.wrapping_add(1),
     };
-    world.set_closed(key, ended);
-    world.remove_conn(key);
+    (*flow.world).set_closed(key, ended);
+    (*flow.world).remove_conn(key);
 }
 
 /// Reads the new bytes of a segment that continues the stream; false when it lies beyond a hole.
 #[inline(always)]
-unsafe fn place<W: World>(scan: &mut Scan<W>, seq: u32, offset: u32, len: u32) -> bool {
-    let (dir, cursor) = (scan.dir, scan.scratch);
+unsafe fn place<W: World>(flow: &Flow<W>, seq: u32, offset: u32, len: u32, stashed: bool) -> bool {
+    let (dir, cursor) = (flow.dir, flow.scratch);
     let ahead = seq.wrapping_sub((*dir).next);
     let mut old = 0;
     if (ahead as i32) < 0 {
@@ -265,34 +291,36 @@ unsafe fn place<W: World>(scan: &mut Scan<W>, seq: u32, offset: u32, len: u32) -
         if old >= len {
             return true;
         }
-    } else if ahead != 0 && !jump(scan, ahead) {
+    } else if ahead != 0 && !jump(flow, ahead) {
         return false;
     }
-    if (*scan.conn).mode == 1 {
+    if (*flow.conn).mode == 1 {
         (*dir).state = state::IGNORE;
     }
     (*cursor).offset = offset + old;
     (*cursor).remain = len - old;
     (*cursor).pos = 0;
     (*cursor).end = 0;
+    let flags = (*dir).flags;
     if (*dir).state == state::LOST {
         (*dir).state = state::START;
-        (*dir).flags |= flag::TENTATIVE;
-    } else if (*dir).flags & (flag::EXPECT | flag::UNTOUCHED) == flag::EXPECT | flag::UNTOUCHED {
-        declined(scan);
+        (*dir).flags = flags | flag::TENTATIVE;
+    } else if flags & (flag::EXPECT | flag::UNTOUCHED) == flag::EXPECT | flag::UNTOUCHED && !stashed {
+        declined(flow);
     }
-    W::run(scan);
+    let how = if flow.answers { ANSWERS } else { 0 } | if stashed { STASHED } else { 0 };
+    (*flow.world).read(flow.conn, flow.slot, flow.scratch, how);
     (*dir).next = seq.wrapping_add(len);
     true
 }
 
 /// Skips a hole of `ahead` bytes whose content does not matter.
 #[inline(always)]
-unsafe fn jump<W: World>(scan: &mut Scan<W>, ahead: u32) -> bool {
-    let dir = scan.dir;
+unsafe fn jump<W: World>(flow: &Flow<W>, ahead: u32) -> bool {
+    let dir = flow.dir;
     let skippable = (*dir).state == state::IGNORE || (*dir).state >= state::BODY && (*dir).left >= u64::from(ahead);
     if skippable {
-        skip(dir, (*scan.conn).mode, ahead);
+        skip(dir, (*flow.conn).mode, ahead);
         (*dir).next = (*dir).next.wrapping_add(ahead);
     }
     skippable
@@ -301,52 +329,60 @@ unsafe fn jump<W: World>(scan: &mut Scan<W>, ahead: u32) -> bool {
 /// A body that was announced with `Expect: 100-continue` may never come: after a final answer without a 100 the
 /// client may go on with its next request (RFC 9110, 10.1.1).
 #[inline(always)]
-unsafe fn declined<W: World>(scan: &mut Scan<W>) {
-    let cursor = scan.scratch;
-    if scan.answers || (*scan.conn).outstanding() != 0 || !scan.stash.is_null() {
+unsafe fn declined<W: World>(flow: &Flow<W>) {
+    let cursor = flow.scratch;
+    if flow.answers || (*flow.conn).outstanding() != 0 {
         return;
     }
-    let segment = Segment { offset: (*cursor).offset, len: (*cursor).remain, ..Segment::default() };
-    if method_begins(&*scan.world, &segment, (&raw mut (*cursor).window).cast::<u8>()) {
-        head::begin(scan.dir);
+    let window = (&raw mut (*cursor).window).cast::<u8>();
+    if method_begins(&*flow.world, (*cursor).offset, (*cursor).remain, window) {
+        head::begin(flow.dir);
     }
 }
 
 /// Keeps a segment beyond a hole until the hole is filled.
 #[inline(always)]
-unsafe fn keep<W: World>(scan: &mut Scan<W>, segment: &Segment) {
-    let (dir, stash) = (scan.dir, &raw mut (*scan.scratch).stash);
+unsafe fn keep<W: World>(flow: &Flow<W>) {
+    let (dir, segment, stash) = (flow.dir, &raw const (*flow.scratch).segment, &raw mut (*flow.scratch).stash);
     let free = !(*dir).stashed & ((1 << STASH_SEGMENTS) - 1);
     let bit = free & free.wrapping_neg();
     if bit == 0 {
         return;
     }
-    let wanted = if segment.len < STASH_BYTES as u32 { segment.len } else { STASH_BYTES as u32 };
+    let len = (*segment).len;
+    let wanted = if len < STASH_BYTES as u32 { len } else { STASH_BYTES as u32 };
     let n = (opaque(wanted.wrapping_sub(1)) & (STASH_BYTES as u32 - 1)) + 1;
-    (*stash).seq = segment.seq;
-    (*stash).len = segment.len;
-    let kept = (*scan.world).load(segment.offset, (&raw mut (*stash).data).cast::<u8>(), n)
-        && (*scan.world).put_stash(&stash_key(scan, u64::from(bit)), stash);
+    (*stash).seq = (*segment).seq;
+    (*stash).len = len;
+    let kept = (*flow.world).load((*segment).offset, (&raw mut (*stash).data).cast::<u8>(), n)
+        && (*flow.world).put_stash(&stash_key(flow, u64::from(bit)), stash);
     if kept {
         (*dir).stashed |= bit;
         return;
     }
     // No memory for it: go on behind the hole.
-    lose(scan.slot, Loss::Hole, 1);
+    lose(flow.slot, Loss::Hole, 1);
+    resume_at(dir, (*segment).seq.wrapping_add(len));
+}
+
+/// The stream is picked up at the next segment, which begins at `seq`.
+#[inline(always)]
+unsafe fn resume_at(dir: *mut Dir, seq: u32) {
+    (*dir).next = seq;
     (*dir).state = state::LOST;
-    (*dir).next = segment.seq;
-    place(scan, segment.seq, segment.offset, segment.len);
+    (*dir).carry_len = 0;
+    (*dir).first_ns = 0;
 }
 
 #[inline(always)]
-unsafe fn stash_key<W>(scan: &Scan<W>, bit: u64) -> StashKey {
-    StashKey { conn: (*scan.conn).id | u64::from(scan.answers) << 63, index: bit }
+unsafe fn stash_key<W>(flow: &Flow<W>, bit: u64) -> StashKey {
+    StashKey { conn: (*flow.conn).id | u64::from(flow.answers) << 63, index: bit }
 }
 
 /// What a run over the kept segments works with.
 #[repr(C)]
 pub struct Replay<W> {
-    scan: Scan<W>,
+    flow: Flow<W>,
     /// The next index, as a bit.
     bit: u32,
     /// Indexes looked at since one was read.
@@ -355,8 +391,8 @@ pub struct Replay<W> {
 
 /// Reads the kept segments that the stream has come to.
 #[inline(always)]
-unsafe fn replay<W: World>(scan: &mut Scan<W>) {
-    let mut replay = Replay { scan: Scan { ..*scan }, bit: 1, idle: 0 };
+unsafe fn replay<W: World>(flow: &Flow<W>) {
+    let mut replay = Replay { flow: Flow { ..*flow }, bit: 1, idle: 0 };
     W::replay(&mut replay);
 }
 
@@ -369,20 +405,24 @@ pub unsafe fn replay_step<W: World>(replay: &mut Replay<W>) -> bool {
     let bit = replay.bit;
     replay.bit = if bit >= 1 << (STASH_SEGMENTS - 1) { 1 } else { bit << 1 };
     replay.idle += 1;
-    let dir = replay.scan.dir;
+    let (dir, scratch) = (replay.flow.dir, replay.flow.scratch);
     if (*dir).stashed == 0 {
         return true;
     }
     if (*dir).stashed & bit != 0 {
-        let key = stash_key(&replay.scan, u64::from(bit));
-        let Some(stash) = (*replay.scan.world).stash(&key) else {
+        let key = stash_key(&replay.flow, u64::from(bit));
+        let Some(stash) = (*replay.flow.world).stash(&key) else {
             (*dir).stashed &= !bit;
             return false;
         };
-        replay.scan.stash = stash;
-        if place(&mut replay.scan, (*stash).seq, 0, (*stash).len) {
+        let mut word = 0;
+        while word < STASH_BYTES / 8 {
+            (*scratch).stash.data[word] = (*stash).data[word];
+            word += 1;
+        }
+        if place(&replay.flow, (*stash).seq, 0, (*stash).len, true) {
             (*dir).stashed &= !bit;
-            (*replay.scan.world).remove_stash(&key);
+            (*replay.flow.world).remove_stash(&key);
             replay.idle = 0;
         }
     }
@@ -391,35 +431,27 @@ pub unsafe fn replay_step<W: World>(replay: &mut Replay<W>) -> bool {
 
 /// Goes on behind a hole that will not be filled, at the first segment that is kept.
 #[inline(always)]
-unsafe fn pass_hole<W: World>(scan: &mut Scan<W>) {
-    let dir = scan.dir;
-    if !lock(dir) {
+unsafe fn pass_hole<W: World>(flow: &Flow<W>) {
+    let dir = flow.dir;
+    if !lock::<W>(dir) {
         return;
     }
     let mut nearest = u32::MAX;
     let mut bit = 1u32;
     while bit < 1 << STASH_SEGMENTS {
-        if (*dir).stashed & bit != 0
-            && let Some(stash) = (*scan.world).stash(&stash_key(scan, u64::from(bit)))
-        {
+        if let Some(stash) = (*flow.world).stash(&stash_key(flow, u64::from(bit))) {
             let ahead = (*stash).seq.wrapping_sub((*dir).next);
-            if ahead < nearest {
-                nearest = ahead;
-            }
+            nearest = if ahead < nearest { ahead } else { nearest };
         }
         bit <<= 1;
     }
     if nearest != u32::MAX {
         // Where nothing was read yet, what lies before the first message is of no interest.
         if (*dir).flags & flag::FIRST == 0 {
-            lose(scan.slot, Loss::Hole, 1);
+            lose(flow.slot, Loss::Hole, 1);
         }
-        (*dir).next = (*dir).next.wrapping_add(nearest);
-        (*dir).state = state::LOST;
-        (*dir).carry_len = 0;
-        (*dir).first_ns = 0;
-        replay(scan);
+        resume_at(dir, (*dir).next.wrapping_add(nearest));
+        replay(flow);
     }
     unlock(&raw mut (*dir).lock);
 }
-

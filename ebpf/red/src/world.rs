@@ -8,7 +8,7 @@ use owlk8s_ebpf_abi::{
     ClosedValue, Conn, ConnKey, FragKey, FragValue, Loss, METHOD_OTHER, Row, RowKey, Scratch, Slot, Stash, StashKey,
 };
 use owlk8s_ebpf_machine::scan::{self, Scan};
-use owlk8s_ebpf_machine::{Replay, World, evict, replay_step};
+use owlk8s_ebpf_machine::{Replay, Spin, World, drain, parse, replay_step};
 
 use crate::maps::{
     CLOSED, CONNS, FRAGS, FREE_ROWS, METHODS, RECENT, RECENT_HEAD, ROW_INDEX, ROWS, SCRATCH, SLOTS, STASH,
@@ -18,6 +18,8 @@ use crate::maps::{
 const STEPS: u32 = 1 << 20;
 /// Looks at kept segments: each of the 16 may wait for each other.
 const REPLAYS: u32 = 17 * 16;
+/// How often a CPU asks for a direction that another works on before it gives the segment up: some 0.3 ms.
+const SPINS: u32 = 1 << 16;
 /// Older connections that are asked to go for a new one.
 const EVICTIONS: u32 = 4;
 
@@ -32,6 +34,42 @@ unsafe extern "C" fn step(_: u32, scan: *mut c_void) -> i64 {
 
 unsafe extern "C" fn replay(_: u32, replay: *mut c_void) -> i64 {
     i64::from(replay_step(&mut *replay.cast::<Replay<Kernel>>()))
+}
+
+unsafe extern "C" fn spin(_: u32, spin: *mut c_void) -> i64 {
+    i64::from((*spin.cast::<Spin>()).step())
+}
+
+// Global functions: the verifier looks at each once, knowing nothing of its callers, so the paths through one do not
+// multiply those through another. It asks for the null checks.
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn owlk8s_parse(skb: *mut __sk_buff, scratch: *mut Scratch, slot_id: u32, slot: *mut Slot) -> u32 {
+    if scratch.is_null() || slot.is_null() {
+        return 0;
+    }
+    u32::from(parse(&Kernel { skb }, scratch, slot_id, slot))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn owlk8s_read(skb: *mut __sk_buff, conn: *mut Conn, slot: *mut Slot, scratch: *mut Scratch, how: u32) -> u32 {
+    if conn.is_null() || slot.is_null() || scratch.is_null() {
+        return 0;
+    }
+    scan::read(&Kernel { skb }, conn, slot, scratch, how);
+    0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn owlk8s_drain(conn: *mut Conn, slot: *mut Slot, why: u32) -> u32 {
+    if conn.is_null() || slot.is_null() {
+        return 0;
+    }
+    drain(conn, slot, why);
+    0
 }
 
 impl World for Kernel {
@@ -161,8 +199,29 @@ impl World for Kernel {
     }
 
     #[inline(always)]
+    unsafe fn parse(&self, scratch: *mut Scratch, slot_id: u32, slot: *mut Slot) -> bool {
+        owlk8s_parse(self.skb, scratch, slot_id, slot) != 0
+    }
+
+    #[inline(always)]
+    unsafe fn read(&self, conn: *mut Conn, slot: *mut Slot, scratch: *mut Scratch, how: u32) {
+        owlk8s_read(self.skb, conn, slot, scratch, how);
+    }
+
+    #[inline(always)]
+    unsafe fn drain(&self, conn: *mut Conn, slot: *mut Slot, why: u32) {
+        owlk8s_drain(conn, slot, why);
+    }
+
+    #[inline(always)]
     unsafe fn run(scan: &mut Scan<Self>) {
         bpf_loop(STEPS, step as *mut c_void, (&raw mut *scan).cast(), 0);
+    }
+
+    #[inline(always)]
+    unsafe fn spin(state: &mut Spin) -> bool {
+        bpf_loop(SPINS, spin as *mut c_void, (&raw mut *state).cast(), 0);
+        state.taken()
     }
 
     #[inline(always)]
@@ -194,7 +253,7 @@ impl Kernel {
         let key = *recent;
         let Some(conn) = CONNS.get_ptr_mut(&key) else { return };
         if let Some(slot) = SLOTS.get_ptr_mut((*conn).slot) {
-            evict(conn, slot, Loss::Evicted);
+            self.drain(conn, slot, Loss::Evicted as u32);
         }
         let _ = CONNS.remove(&key);
     }
