@@ -35,6 +35,11 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 
 /// Runs a command with its output in `log`; on failure the end of the log is shown.
 pub(crate) fn run_logged(command: &mut Command, log: &Path) -> Result<()> {
+    run_silently(command, log).inspect_err(|_| show_end_of(log))
+}
+
+/// Runs a command with its output in `log`; its failure is the caller's to tell.
+pub(crate) fn run_silently(command: &mut Command, log: &Path) -> Result<()> {
     if let Some(dir) = log.parent() {
         fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
     }
@@ -44,7 +49,7 @@ pub(crate) fn run_logged(command: &mut Command, log: &Path) -> Result<()> {
         .with_context(|| format!("cannot write {}", log.display()))?;
     command.stdin(Stdio::null()).stdout(file).stderr(errors);
     let status = wait_with_signs_of_life(command)?;
-    check(command, status).inspect_err(|_| show_end_of(log))
+    check(command, status)
 }
 
 /// The standard output of a command that answers at once, or nothing when it is not there or fails.

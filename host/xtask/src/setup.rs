@@ -11,7 +11,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use crate::machine::{self, inspect};
 use crate::needs::{BPF_LINKER, Goal, LLVM};
 use crate::plan::{Machine, Missing, Rustup, Step, Toolchain, plan, present_toolchain};
-use crate::run::{announce, human, run, run_logged};
+use crate::run::{announce, human, run, run_logged, run_silently};
 use crate::workspace::{cargo, path};
 
 /// How long rustup may take for its 25 MB before Debian's packages are taken instead.
@@ -90,12 +90,12 @@ fn rustup_parts() -> Result<()> {
     let log = path("target/setup/rustup.log");
     let script = "rustup component add rust-src && rustup target add wasm32-wasip2";
     let patience = RUSTUP_PATIENCE.as_secs().to_string();
-    let asked = run_logged(
+    let asked = run_silently(
         Command::new("timeout").args([&patience, "sh", "-c", script]),
         &log,
     );
     if asked.is_err() {
-        eprintln!("    rustup cannot give them here; taking Debian's packages");
+        eprintln!("    rustup cannot give them here (its words: target/setup/rustup.log)");
         let version = machine::rustc_version().unwrap_or_default();
         let file = machine::refusal();
         fs::write(&file, version).with_context(|| format!("cannot write {}", file.display()))?;
