@@ -29,6 +29,7 @@
 //! wire.to_pod(flow.next_ask().flags(PSH | ACK).options(&[1, 1, 1, 1]).payload(b"GET /").seq(7));
 //! ```
 
+mod entries;
 mod flow;
 mod seen;
 mod segment;
@@ -41,6 +42,7 @@ use owlk8s_model::{TargetId, TargetReading, UnixNanos};
 use crate::error::text;
 use crate::{Interface, Options, Probe};
 
+pub use entries::Entries;
 pub use flow::Flow;
 pub use seen::Seen;
 pub use segment::{ACK, CWR, ECE, FIN, PSH, Packet, RST, SYN, Segment, URG};

@@ -57,6 +57,6 @@ fn cleared_wire_has_counted_nothing() {
 fn cost_of_a_pure_ack_is_measured() {
     let wire = Wire::new();
     let cost = wire.cost(Way::ToPod, Flow::v4().ack_to_pod(), 10_000);
-    println!("pure ACK: {cost:?}");
+    eprintln!("pure ACK: {cost:?}");
     assert!(cost.as_micros() < 100, "{cost:?}");
 }

@@ -1,0 +1,155 @@
+//! Pods of real veths and network namespaces. Each namespace belongs to a thread and goes with it, whatever happens.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+
+/// Descriptors and timings are of the whole process: one test at a time.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs `test` in a fresh network namespace, as the node.
+pub(crate) fn on_a_node<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'static) -> T {
+    let node = thread::spawn(|| {
+        enter_new_namespace();
+        ip("link set lo up");
+        test()
+    });
+    node.join()
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// Moves this thread into a network namespace of its own.
+fn enter_new_namespace() {
+    // SAFETY: no pointer is passed; only this thread is concerned.
+    let result = unsafe { libc::unshare(libc::CLONE_NEWNET) };
+    let error = std::io::Error::last_os_error();
+    assert_eq!(
+        result, 0,
+        "these tests make network namespaces and need root: {error}"
+    );
+}
+
+/// `ip` with these arguments, or with these lines as a batch.
+pub(crate) fn ip(lines: &str) {
+    let mut command = Command::new("ip");
+    let mut child = command
+        .args(["-batch", "-"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("these tests need `ip` (apt install iproute2)");
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(lines.as_bytes())
+        .unwrap();
+    assert!(child.wait().unwrap().success(), "ip refuses {lines:?}");
+}
+
+/// A pod: a namespace behind a veth, with an HTTP server on port 80.
+pub(crate) struct Pod {
+    /// Name of the node's end of its veth.
+    pub(crate) interface: String,
+    /// Its server, by IPv4 and IPv6.
+    pub(crate) servers: [SocketAddr; 2],
+    life: Option<(Sender<()>, JoinHandle<()>)>,
+}
+
+impl Pod {
+    /// Pod `number` (below 250) of the node that this thread is on.
+    pub(crate) fn start(number: u8) -> Self {
+        let interface = format!("veth{number}");
+        let (told_tid, tid) = channel();
+        let (told_ready, ready) = channel();
+        let (end, ended) = channel::<()>();
+        let name = format!("peer{number}");
+        let servers = [
+            ([10, 9, number, 2], 80).into(),
+            ([0xfd09, 0, 0, number.into(), 0, 0, 0, 2], 80).into(),
+        ];
+        let peer = name.clone();
+        let inside = thread::spawn(move || {
+            enter_new_namespace();
+            // SAFETY: no pointer is passed.
+            told_tid.send(unsafe { libc::gettid() }).unwrap();
+            ready.recv().unwrap();
+            ip(&format!(
+                "link set lo up\nlink set {peer} up\naddr add 10.9.{number}.2/24 dev {peer}\n\
+                 addr add fd09:0:0:{number:x}::2/64 dev {peer} nodad\n"
+            ));
+            for address in servers {
+                let listener = TcpListener::bind(address).unwrap();
+                thread::spawn(move || serve(listener));
+            }
+            told_tid.send(0).unwrap();
+            let _ = ended.recv();
+        });
+        let namespace = tid.recv().unwrap();
+        ip(&format!(
+            "link add {interface} type veth peer name {name}\nlink set {name} netns {namespace}\nlink set {interface} up\n\
+             addr add 10.9.{number}.1/24 dev {interface}\naddr add fd09:0:0:{number:x}::1/64 dev {interface} nodad\n"
+        ));
+        told_ready.send(()).unwrap();
+        tid.recv().unwrap();
+        Self {
+            interface,
+            servers,
+            life: Some((end, inside)),
+        }
+    }
+}
+
+impl Drop for Pod {
+    fn drop(&mut self) {
+        if let Some((end, inside)) = self.life.take() {
+            drop(end);
+            let _ = inside.join();
+        }
+    }
+}
+
+/// `GET /404` is answered with 404, and so on.
+fn serve(listener: TcpListener) {
+    for stream in listener.incoming() {
+        let stream = stream.unwrap();
+        thread::spawn(move || {
+            stream.set_nodelay(true).unwrap();
+            let mut reader = BufReader::new(&stream);
+            let mut line = String::new();
+            while reader.read_line(&mut line).unwrap_or(0) > 0 {
+                if let Some(status) = line.strip_prefix("GET /").and_then(|rest| rest.get(..3)) {
+                    let answer =
+                        format!("HTTP/1.1 {status} Said\r\nContent-Length: 5\r\n\r\nhello");
+                    (&stream).write_all(answer.as_bytes()).unwrap();
+                }
+                line.clear();
+            }
+        });
+    }
+}
+
+/// Keep-alive: all requests on one connection, each after the answer to the one before.
+pub(crate) fn get(server: SocketAddr, statuses: impl IntoIterator<Item = u16>) {
+    let mut stream = TcpStream::connect(server).unwrap();
+    stream.set_nodelay(true).unwrap();
+    for status in statuses {
+        write_all_at_once(
+            &mut stream,
+            &format!("GET /{status} HTTP/1.1\r\nHost: pod\r\n\r\n"),
+        );
+        let mut answer = [0; 45];
+        let expected = format!("HTTP/1.1 {status} Said\r\nContent-Length: 5\r\n\r\nhello");
+        stream.read_exact(&mut answer[..expected.len()]).unwrap();
+        assert_eq!(&answer[..expected.len()], expected.as_bytes());
+    }
+}
+
+fn write_all_at_once(stream: &mut TcpStream, request: &str) {
+    assert_eq!(stream.write(request.as_bytes()).unwrap(), request.len());
+}
