@@ -11,12 +11,19 @@ pub struct Backoff {
 impl Backoff {
     /// The first wait is at most `first`, and none is over `cap`.
     pub const fn new(first: Duration, cap: Duration) -> Self {
-        Self { first, cap, steps: 0 }
+        Self {
+            first,
+            cap,
+            steps: 0,
+        }
     }
 
     /// The next wait: between half and the whole of the step, by `chance` of 0 to 1.
     pub fn next(&mut self, chance: f64) -> Duration {
-        let whole = self.first.saturating_mul(1_u32.checked_shl(self.steps).unwrap_or(u32::MAX)).min(self.cap);
+        let whole = self
+            .first
+            .saturating_mul(1_u32.checked_shl(self.steps).unwrap_or(u32::MAX))
+            .min(self.cap);
         if whole < self.cap {
             self.steps += 1;
         }
@@ -41,7 +48,11 @@ pub struct Breaker {
 impl Default for Breaker {
     fn default() -> Self {
         let backoff = Backoff::new(Duration::from_secs(5), Duration::from_secs(600));
-        Self { faults: 0, backoff, closed_until: None }
+        Self {
+            faults: 0,
+            backoff,
+            closed_until: None,
+        }
     }
 }
 
@@ -102,8 +113,15 @@ mod tests {
         assert_eq!(breaker.waits_until(now), Some(now + Duration::from_secs(5)));
         let later = now + Duration::from_secs(5);
         assert_eq!(breaker.waits_until(later), None);
-        assert_eq!(breaker.fault(later, 1.0), Some(Duration::from_secs(10)), "one trial, then twice as long");
+        assert_eq!(
+            breaker.fault(later, 1.0),
+            Some(Duration::from_secs(10)),
+            "one trial, then twice as long"
+        );
         breaker.success();
-        assert_eq!((breaker.waits_until(later), breaker.fault(later, 1.0)), (None, None));
+        assert_eq!(
+            (breaker.waits_until(later), breaker.fault(later, 1.0)),
+            (None, None)
+        );
     }
 }

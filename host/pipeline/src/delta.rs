@@ -41,7 +41,10 @@ impl Delta {
     pub(crate) fn follow(&mut self, before: &Snapshot, now: &Snapshot) {
         for target in &before.targets {
             if position(now, &target.id).is_none() {
-                self.departed.push_back(Departed { sequence: before.window.sequence, last: target.clone() });
+                self.departed.push_back(Departed {
+                    sequence: before.window.sequence,
+                    last: target.clone(),
+                });
             }
         }
         while self.departed.len() > DEPARTED_MAX {
@@ -53,7 +56,8 @@ impl Delta {
     /// The sink has all up to `snapshot`.
     pub(crate) fn acknowledge(&mut self, snapshot: &Arc<Snapshot>) {
         // One whose last window this was stays: should it come back, the base is not part of its new life.
-        self.departed.retain(|gone| gone.sequence >= snapshot.window.sequence);
+        self.departed
+            .retain(|gone| gone.sequence >= snapshot.window.sequence);
         self.base = Some(Arc::clone(snapshot));
     }
 
@@ -96,5 +100,8 @@ impl Delta {
 }
 
 fn position(snapshot: &Snapshot, id: &TargetId) -> Option<usize> {
-    snapshot.targets.binary_search_by(|target| target.id.cmp(id)).ok()
+    snapshot
+        .targets
+        .binary_search_by(|target| target.id.cmp(id))
+        .ok()
 }

@@ -28,14 +28,20 @@ impl Select {
 
     /// Whether it takes this target.
     pub fn takes(&self, target: &TargetSnapshot) -> bool {
-        let agrees = |list: &[String], with: &dyn Fn(&String) -> bool| list.is_empty() || list.iter().any(with);
-        agrees(&self.namespaces, &|namespace| *namespace == target.namespace)
-            && agrees(&self.services, &|service| target.services.contains(service))
+        let agrees = |list: &[String], with: &dyn Fn(&String) -> bool| {
+            list.is_empty() || list.iter().any(with)
+        };
+        agrees(&self.namespaces, &|namespace| {
+            *namespace == target.namespace
+        }) && agrees(&self.services, &|service| target.services.contains(service))
             && agrees(&self.workloads, &|wanted| {
-                target.workload.as_ref().is_some_and(|workload| match wanted.split_once('/') {
-                    Some((kind, name)) => workload.kind == kind && workload.name == name,
-                    None => workload.name == *wanted,
-                })
+                target
+                    .workload
+                    .as_ref()
+                    .is_some_and(|workload| match wanted.split_once('/') {
+                        Some((kind, name)) => workload.kind == kind && workload.name == name,
+                        None => workload.name == *wanted,
+                    })
             })
     }
 
@@ -50,7 +56,12 @@ impl Select {
             window: snapshot.window,
             temporality: snapshot.temporality,
             targets_confirmed_at: snapshot.targets_confirmed_at,
-            targets: snapshot.targets.iter().filter(|target| self.takes(target)).cloned().collect(),
+            targets: snapshot
+                .targets
+                .iter()
+                .filter(|target| self.takes(target))
+                .cloned()
+                .collect(),
         })
     }
 }
@@ -64,9 +75,18 @@ mod tests {
     fn select(field: &str, values: &[&str]) -> Select {
         let values: Vec<String> = values.iter().map(|v| (*v).to_owned()).collect();
         match field {
-            "namespaces" => Select { namespaces: values, ..Select::default() },
-            "workloads" => Select { workloads: values, ..Select::default() },
-            _ => Select { services: values, ..Select::default() },
+            "namespaces" => Select {
+                namespaces: values,
+                ..Select::default()
+            },
+            "workloads" => Select {
+                workloads: values,
+                ..Select::default()
+            },
+            _ => Select {
+                services: values,
+                ..Select::default()
+            },
         }
     }
 
@@ -75,7 +95,10 @@ mod tests {
         let mut cart = target("cart-0", 1);
         cart.namespace = "shop".to_owned();
         cart.services = vec!["cart".to_owned(), "front".to_owned()];
-        cart.workload = Some(Workload { kind: "Deployment".to_owned(), name: "cart".to_owned() });
+        cart.workload = Some(Workload {
+            kind: "Deployment".to_owned(),
+            name: "cart".to_owned(),
+        });
         for (field, values, taken) in [
             ("namespaces", &["other", "shop"][..], true),
             ("namespaces", &["sho"], false),
@@ -85,9 +108,16 @@ mod tests {
             ("workloads", &["Deployment/cart"], true),
             ("workloads", &["StatefulSet/cart"], false),
         ] {
-            assert_eq!(select(field, values).takes(&cart), taken, "{field} {values:?}");
+            assert_eq!(
+                select(field, values).takes(&cart),
+                taken,
+                "{field} {values:?}"
+            );
         }
-        let both = Select { services: vec!["other".to_owned()], ..select("namespaces", &["shop"]) };
+        let both = Select {
+            services: vec!["other".to_owned()],
+            ..select("namespaces", &["shop"])
+        };
         assert!(!both.takes(&cart));
     }
 

@@ -27,7 +27,11 @@ fn plus_totals(earlier: &Totals, later: &Totals) -> Totals {
         aborted: earlier.aborted + later.aborted,
         in_flight: later.in_flight,
         seen,
-        coverage: if seen == 0 { 1.0 } else { 1.0 - lost as f64 / seen as f64 },
+        coverage: if seen == 0 {
+            1.0
+        } else {
+            1.0 - lost as f64 / seen as f64
+        },
         duration_last_ns: later.duration_last_ns,
         duration_sum_ns: earlier.duration_sum_ns + later.duration_sum_ns,
         duration_count: earlier.duration_count + later.duration_count,
@@ -47,7 +51,15 @@ fn plus_rows(earlier: &[Row], later: &[Row]) -> Vec<Row> {
             None => rows.push(row.clone()),
         }
     }
-    let dimensions = |row: &Row| (row.direction, row.protocol, row.method.clone(), row.status, row.probe);
+    let dimensions = |row: &Row| {
+        (
+            row.direction,
+            row.protocol,
+            row.method.clone(),
+            row.status,
+            row.probe,
+        )
+    };
     rows.sort_by_key(dimensions);
     rows
 }
@@ -55,7 +67,10 @@ fn plus_rows(earlier: &[Row], later: &[Row]) -> Vec<Row> {
 fn plus_grpc(earlier: &[GrpcRow], later: &[GrpcRow]) -> Vec<GrpcRow> {
     let mut rows = earlier.to_vec();
     for row in later {
-        match rows.iter_mut().find(|known| (known.direction, known.status) == (row.direction, row.status)) {
+        match rows
+            .iter_mut()
+            .find(|known| (known.direction, known.status) == (row.direction, row.status))
+        {
             Some(known) => known.count += row.count,
             None => rows.push(*row),
         }
@@ -67,8 +82,8 @@ fn plus_grpc(earlier: &[GrpcRow], later: &[GrpcRow]) -> Vec<GrpcRow> {
 #[cfg(test)]
 pub(crate) mod fixtures {
     use owlk8s_model::{
-        Direction, Histogram, Method, Protocol, Row, Snapshot, Status, TargetSnapshot, Temporality, Totals, UnixNanos,
-        Window,
+        Direction, Histogram, Method, Protocol, Row, Snapshot, Status, TargetSnapshot, Temporality,
+        Totals, UnixNanos, Window,
     };
 
     /// A target that answered `requests` GETs with 200, each in 1 ms.

@@ -55,7 +55,11 @@ pub struct Windows {
 impl Windows {
     /// An empty one; `capacity` bounds the queue of `every-window`, the others need one place.
     pub fn new(mode: Mode, capacity: usize) -> Self {
-        let capacity = if mode == Mode::EveryWindow { capacity.max(1) } else { 1 };
+        let capacity = if mode == Mode::EveryWindow {
+            capacity.max(1)
+        } else {
+            1
+        };
         Self {
             mode,
             capacity,
@@ -112,12 +116,19 @@ impl Windows {
             window.start = before.end;
             window.merged = u32::try_from(window.sequence - before.sequence).unwrap_or(u32::MAX);
         }
-        Some(Attempt { snapshot, window, cumulative })
+        Some(Attempt {
+            snapshot,
+            window,
+            cumulative,
+        })
     }
 
     /// The sink has it.
     pub fn acknowledge(&mut self, attempt: &Attempt) -> Acknowledged {
-        let acknowledged = Acknowledged { sequence: attempt.window.sequence, end: attempt.window.end };
+        let acknowledged = Acknowledged {
+            sequence: attempt.window.sequence,
+            end: attempt.window.end,
+        };
         self.acknowledged = Some(acknowledged);
         if self.mode == Mode::Delta {
             self.delta.acknowledge(&attempt.cumulative);

@@ -11,7 +11,12 @@ fn offer(windows: &mut Windows, sequence: u64, requests: u64) {
 }
 
 fn requests(attempt: &Attempt) -> u64 {
-    attempt.snapshot.targets.iter().map(|target| target.totals.requests).sum()
+    attempt
+        .snapshot
+        .targets
+        .iter()
+        .map(|target| target.totals.requests)
+        .sum()
 }
 
 #[test]
@@ -21,7 +26,14 @@ fn latest_gives_the_newest_and_counts_what_it_dropped() {
         offer(&mut windows, sequence, sequence * 10);
     }
     let attempt = windows.take().expect("one waits");
-    assert_eq!((attempt.window.sequence, requests(&attempt), windows.dropped()), (3, 30, 2));
+    assert_eq!(
+        (
+            attempt.window.sequence,
+            requests(&attempt),
+            windows.dropped()
+        ),
+        (3, 30, 2)
+    );
     assert!(windows.take().is_none());
     assert!(!windows.overtaken());
     offer(&mut windows, 4, 40);
@@ -34,7 +46,9 @@ fn every_window_keeps_order_and_drops_the_oldest_over_its_capacity() {
     for sequence in 1..=4 {
         offer(&mut windows, sequence, sequence);
     }
-    let taken: Vec<u64> = std::iter::from_fn(|| windows.take()).map(|attempt| attempt.window.sequence).collect();
+    let taken: Vec<u64> = std::iter::from_fn(|| windows.take())
+        .map(|attempt| attempt.window.sequence)
+        .collect();
     assert_eq!((taken, windows.dropped()), (vec![3, 4], 2));
 }
 
@@ -47,17 +61,28 @@ fn window_covers_all_since_the_last_acknowledged_one() {
     offer(&mut windows, 2, 1);
     offer(&mut windows, 3, 1);
     let merged = windows.take().expect("one waits").window;
-    assert_eq!((merged.start, merged.end, merged.merged), (first.window.end, UnixNanos(3_000_000_000), 2));
+    assert_eq!(
+        (merged.start, merged.end, merged.merged),
+        (first.window.end, UnixNanos(3_000_000_000), 2)
+    );
 }
 
 #[test]
 fn resumed_sink_skips_what_it_had_and_counts_the_gap() {
     let mut windows = Windows::new(Mode::EveryWindow, 8);
-    windows.resume(Acknowledged { sequence: 4, end: UnixNanos(4_000_000_000) }, None);
+    windows.resume(
+        Acknowledged {
+            sequence: 4,
+            end: UnixNanos(4_000_000_000),
+        },
+        None,
+    );
     for sequence in [3, 4, 7, 8] {
         offer(&mut windows, sequence, sequence);
     }
-    let taken: Vec<u64> = std::iter::from_fn(|| windows.take()).map(|attempt| attempt.window.sequence).collect();
+    let taken: Vec<u64> = std::iter::from_fn(|| windows.take())
+        .map(|attempt| attempt.window.sequence)
+        .collect();
     assert_eq!((taken, windows.dropped()), (vec![7, 8], 2));
 }
 
@@ -65,7 +90,13 @@ fn resumed_sink_skips_what_it_had_and_counts_the_gap() {
 fn resumed_delta_goes_on_from_its_base() {
     let mut windows = Windows::new(Mode::Delta, 1);
     let base = Arc::new(snapshot(4, vec![target("a", 40), target("gone", 7)]));
-    windows.resume(Acknowledged { sequence: 4, end: base.window.end }, Some(base));
+    windows.resume(
+        Acknowledged {
+            sequence: 4,
+            end: base.window.end,
+        },
+        Some(base),
+    );
     offer(&mut windows, 6, 65);
     let attempt = windows.take().expect("one waits");
     assert_eq!((requests(&attempt), attempt.window.merged), (25, 2));
@@ -81,8 +112,12 @@ fn target_that_leaves_during_an_outage_keeps_its_last_counts() {
     windows.offer(Arc::new(snapshot(2, vec![target("a", 2), target("b", 15)])));
     windows.offer(Arc::new(snapshot(3, vec![target("a", 3)])));
     let second = windows.take().expect("one waits");
-    let ids: Vec<(String, u64)> =
-        second.snapshot.targets.iter().map(|t| (t.id.to_string(), t.totals.requests)).collect();
+    let ids: Vec<(String, u64)> = second
+        .snapshot
+        .targets
+        .iter()
+        .map(|t| (t.id.to_string(), t.totals.requests))
+        .collect();
     assert_eq!(ids, [("a".to_owned(), 2), ("b".to_owned(), 5)]);
 }
 
@@ -97,7 +132,10 @@ struct Step {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let target = prop_oneof![1 => Just(None), 3 => any::<u8>().prop_map(Some)];
-    let step = ([target.clone(), target.clone(), target], proptest::option::of(any::<bool>()))
+    let step = (
+        [target.clone(), target.clone(), target],
+        proptest::option::of(any::<bool>()),
+    )
         .prop_map(|(targets, delivery)| Step { targets, delivery });
     proptest::collection::vec(step, 1..40)
 }
@@ -124,7 +162,11 @@ impl World {
             }
         }
         self.sequence += 1;
-        let targets: Vec<TargetSnapshot> = self.now.iter().map(|(i, n)| target(&i.to_string(), *n)).collect();
+        let targets: Vec<TargetSnapshot> = self
+            .now
+            .iter()
+            .map(|(i, n)| target(&i.to_string(), *n))
+            .collect();
         Arc::new(snapshot(self.sequence, targets))
     }
 }
@@ -141,7 +183,8 @@ impl Sink {
         for target in &delta.targets {
             *self.requests.entry(target.id.to_string()).or_default() += target.totals.requests;
             for row in &target.rows {
-                *self.durations.entry(target.id.to_string()).or_default() += row.duration_sum_ns / 1_000_000;
+                *self.durations.entry(target.id.to_string()).or_default() +=
+                    row.duration_sum_ns / 1_000_000;
                 *self.buckets.entry(target.id.to_string()).or_default() += row.latency.count();
             }
         }
@@ -149,7 +192,11 @@ impl Sink {
 }
 
 fn without_zeros(counts: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
-    counts.iter().filter(|(_, n)| **n > 0).map(|(id, n)| (id.clone(), *n)).collect()
+    counts
+        .iter()
+        .filter(|(_, n)| **n > 0)
+        .map(|(id, n)| (id.clone(), *n))
+        .collect()
 }
 
 proptest! {

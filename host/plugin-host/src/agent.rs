@@ -1,0 +1,123 @@
+//! The agent's side: starts the plugin process, feeds it, keeps what must outlive it, and starts it
+//! again when it ends. The agent itself runs no guest and waits for none.
+
+mod connection;
+mod memory;
+mod process;
+mod supervisor;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use owlk8s_model::Snapshot;
+use thiserror::Error;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::config::{ConfigError, SinkConfig, check};
+use crate::plugin::search_path;
+use crate::status::SinkStatus;
+use memory::Memory;
+use supervisor::Supervisor;
+
+/// What the plugin host is started with.
+#[derive(Clone, Debug)]
+pub struct HostOptions {
+    /// `[[sinks]]` of the configuration.
+    pub sinks: Vec<SinkConfig>,
+    /// `plugin_dirs` of the configuration; the shipped plugins' directories follow by themselves.
+    pub plugin_dirs: Vec<PathBuf>,
+    /// Values of the environment variables that [`SinkConfig::wanted_env`] names, as far as they are set.
+    pub secrets: BTreeMap<String, String>,
+    /// What to run as the plugin process: this very binary with `plugin-host` by default.
+    pub program: Program,
+}
+
+/// How the plugin process is started. It must call [`crate::plugin_process`].
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// Path of the binary.
+    pub path: PathBuf,
+    /// Its arguments.
+    pub args: Vec<String>,
+}
+
+impl Default for Program {
+    fn default() -> Self {
+        // Not `current_exe`: this one is right after the binary was replaced on disk, too.
+        Self {
+            path: "/proc/self/exe".into(),
+            args: vec!["plugin-host".to_owned()],
+        }
+    }
+}
+
+/// Why the plugin host does not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The sinks cannot be meant as they are written.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Config(Vec<ConfigError>),
+}
+
+/// The plugins, behind a process boundary.
+#[derive(Debug)]
+pub struct PluginHost {
+    memory: Arc<Memory>,
+    drain: watch::Sender<Option<Duration>>,
+    supervisor: JoinHandle<()>,
+}
+
+impl PluginHost {
+    /// Start the plugin process in the background; needs a tokio runtime. A plugin that cannot run is
+    /// a status, not an error; so is a plugin process that does not start.
+    pub fn start(options: HostOptions) -> Result<Self, StartError> {
+        let errors = check(&options.sinks);
+        if !errors.is_empty() {
+            return Err(StartError::Config(errors));
+        }
+        let exe = std::env::current_exe().ok();
+        let memory = Arc::new(Memory::new(&options.sinks));
+        let (drain, draining) = watch::channel(None);
+        let supervisor = Supervisor {
+            memory: Arc::clone(&memory),
+            plugin_dirs: search_path(&options.plugin_dirs, exe.as_deref()),
+            options,
+            drain: draining,
+        };
+        Ok(Self {
+            memory,
+            drain,
+            supervisor: tokio::spawn(supervisor.run()),
+        })
+    }
+
+    /// A new window for all sinks. Never waits: while the plugin process is away or behind, the newest
+    /// few windows wait for it.
+    pub fn offer(&self, snapshot: Arc<Snapshot>) {
+        self.memory.offer(snapshot);
+    }
+
+    /// How it stands with each sink, in the order of the configuration.
+    pub fn status(&self) -> Vec<SinkStatus> {
+        self.memory.status()
+    }
+
+    /// How often the plugin process was started again after it ended by itself.
+    pub fn restarts(&self) -> u64 {
+        self.memory.restarts()
+    }
+
+    /// Process id of the plugin process while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.memory.pid()
+    }
+
+    /// Let every sink deliver what waits, and end the plugin process, by force when `within` is over.
+    pub async fn drain(self, within: Duration) {
+        self.drain.send_replace(Some(within));
+        let _ = self.supervisor.await;
+    }
+}

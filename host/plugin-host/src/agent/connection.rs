@@ -1,0 +1,156 @@
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tracing::{debug, error, info, warn};
+
+use super::memory::Memory;
+use super::supervisor::chain;
+use crate::frames::{
+    self, Configure, FrameError, Hello, Level, PROTOCOL, TO_AGENT_MAX, TO_CHILD_MAX, ToAgent,
+    ToChild,
+};
+use crate::guest::printable;
+
+/// For the hello of a new process.
+const HELLO_PATIENCE: Duration = Duration::from_secs(10);
+/// It reports each second; silent for so long, it is stuck.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+/// Of a log line from a process that is not trusted.
+const LINE_MAX: usize = 8 << 10;
+
+/// The conversation with one plugin process.
+pub(super) struct Connection<'a> {
+    pub(super) memory: &'a Memory,
+    pub(super) drain: watch::Receiver<Option<Duration>>,
+    pub(super) configure: Configure,
+}
+
+impl Connection<'_> {
+    /// Until it is drained, or the reason why it ended before.
+    pub(super) async fn run(self, socket: StdUnixStream) -> Result<(), String> {
+        socket
+            .set_nonblocking(true)
+            .map_err(|error| error.to_string())?;
+        let (mut from, mut to) = UnixStream::from_std(socket)
+            .map_err(|error| error.to_string())?
+            .into_split();
+        let greeting = timeout(HELLO_PATIENCE, greet(&mut from, &mut to)).await;
+        greeting.map_err(|_| format!("it did not answer within {HELLO_PATIENCE:?}"))??;
+        let memory = self.memory;
+        let mut drain = self.drain.clone();
+        let deadline = async {
+            let within = drain
+                .wait_for(Option::is_some)
+                .await
+                .ok()
+                .and_then(|within| *within);
+            match within {
+                Some(within) => tokio::time::sleep(within).await,
+                None => std::future::pending().await,
+            }
+        };
+        let feed = self.feed(&mut to);
+        tokio::pin!(feed);
+        let listen = listen(memory, &mut from);
+        tokio::pin!(listen);
+        tokio::select! {
+            result = &mut listen => result,
+            () = deadline => {
+                warn!("plugin process did not drain in time: what waits in it is lost");
+                Ok(())
+            }
+            result = &mut feed => match result {
+                // A full end: what it says until it closes still counts.
+                Err(error) => Err(listen.await.err().unwrap_or_else(|| chain(&error))),
+                Ok(()) => listen.await,
+            },
+        }
+    }
+
+    /// Its configuration, what it goes on from, then every window, and at last the drain.
+    async fn feed(self, to: &mut OwnedWriteHalf) -> Result<(), FrameError> {
+        let mut drain = self.drain;
+        frames::write(
+            to,
+            &ToChild::Configure(Box::new(self.configure)),
+            TO_CHILD_MAX,
+        )
+        .await?;
+        for (sink, snapshot) in self.memory.bases() {
+            frames::write(to, &ToChild::Base { sink, snapshot }, TO_CHILD_MAX).await?;
+        }
+        let mut sent = None;
+        loop {
+            let offered = self.memory.offered.notified();
+            while let Some(snapshot) = self.memory.after(sent) {
+                sent = Some(snapshot.window.sequence);
+                match frames::write(to, &ToChild::Snapshot(Arc::clone(&snapshot)), TO_CHILD_MAX)
+                    .await
+                {
+                    Err(error @ (FrameError::TooLarge(..) | FrameError::Encode(_))) => {
+                        warn!(sequence = snapshot.window.sequence, %error, "window is not sent to plugins");
+                    }
+                    result => result?,
+                }
+            }
+            let within = *drain.borrow_and_update();
+            if let Some(within) = within {
+                return frames::write(to, &ToChild::Drain { within }, TO_CHILD_MAX).await;
+            }
+            tokio::select! {
+                () = offered => {}
+                _ = drain.changed() => {}
+            }
+        }
+    }
+}
+
+async fn greet(from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf) -> Result<(), String> {
+    let greeting = async {
+        frames::write(to, &ToChild::Hello(Hello::ours()), TO_CHILD_MAX).await?;
+        frames::read::<ToAgent>(from, TO_AGENT_MAX).await
+    };
+    match greeting.await {
+        Ok(ToAgent::Hello(hello)) if hello.protocol == PROTOCOL => Ok(()),
+        Ok(ToAgent::Hello(hello)) => Err(format!(
+            "it speaks protocol {}, and the agent {PROTOCOL}",
+            hello.protocol
+        )),
+        Ok(_) => Err("it did not begin with a hello".to_owned()),
+        Err(error) => Err(chain(&error)),
+    }
+}
+
+/// Take in what it says until it says that it is drained.
+async fn listen(memory: &Memory, from: &mut OwnedReadHalf) -> Result<(), String> {
+    loop {
+        let frame = timeout(SILENCE_MAX, frames::read(from, TO_AGENT_MAX)).await;
+        let frame = frame.map_err(|_| format!("it was silent for {SILENCE_MAX:?}"))?;
+        match frame.map_err(|error| chain(&error))? {
+            ToAgent::Report(reports) => {
+                reports.into_iter().for_each(|report| memory.report(report))
+            }
+            ToAgent::Log {
+                sink,
+                level,
+                message,
+            } => log(&sink, level, &printable(&message, LINE_MAX)),
+            ToAgent::Drained => return Ok(()),
+            ToAgent::Hello(_) => return Err("it said hello twice".to_owned()),
+        }
+    }
+}
+
+fn log(sink: &str, level: Level, message: &str) {
+    match level {
+        Level::Debug => debug!(sink, "{message}"),
+        Level::Info => info!(sink, "{message}"),
+        Level::Warn => warn!(sink, "{message}"),
+        Level::Error => error!(sink, "{message}"),
+    }
+}

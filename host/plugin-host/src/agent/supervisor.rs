@@ -1,0 +1,120 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use owlk8s_pipeline::Backoff;
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use super::connection::Connection;
+use super::memory::Memory;
+use super::process::Process;
+use super::{HostOptions, Program};
+use crate::frames::Configure;
+
+/// Between two starts: the first is quick, for a process that ran well before.
+const RESTART: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
+/// A process that ran for so long was well.
+const WELL_AFTER: Duration = Duration::from_secs(60);
+/// For the exit of a process whose connection ended.
+const EXIT_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Keeps one plugin process running until the drain.
+pub(super) struct Supervisor {
+    pub(super) memory: Arc<Memory>,
+    pub(super) plugin_dirs: Vec<PathBuf>,
+    pub(super) options: HostOptions,
+    pub(super) drain: watch::Receiver<Option<Duration>>,
+}
+
+impl Supervisor {
+    pub(super) async fn run(self) {
+        let mut backoff = Backoff::new(RESTART.0, RESTART.1);
+        loop {
+            let began = Instant::now();
+            let reason = self.one_life(&self.options.program).await;
+            if self.draining() {
+                return;
+            }
+            if began.elapsed() >= WELL_AFTER {
+                backoff.reset();
+            }
+            let wait = backoff.next(fastrand::f64());
+            self.memory.gone(&format!("{reason}; it is started again"));
+            error!(reason, restart_in = ?wait, "plugin process ended");
+            let mut drain = self.drain.clone();
+            tokio::select! {
+                () = tokio::time::sleep(wait) => self.memory.restarted(),
+                _ = drain.wait_for(Option::is_some) => return,
+            }
+        }
+    }
+
+    fn draining(&self) -> bool {
+        self.drain.borrow().is_some()
+    }
+
+    /// Why it ended.
+    async fn one_life(&self, program: &Program) -> String {
+        let (mut process, socket) = match Process::spawn(program) {
+            Ok(started) => started,
+            Err(error) => return chain(&error),
+        };
+        self.memory.runs(process.pid);
+        info!(pid = process.pid, "plugin process started");
+        let connection = Connection {
+            memory: &self.memory,
+            drain: self.drain.clone(),
+            configure: self.configure(),
+        };
+        let ended = connection.run(socket).await;
+        if let Err(reason) = &ended
+            && tokio::time::timeout(EXIT_PATIENCE, process.exited())
+                .await
+                .is_err()
+        {
+            process.kill();
+            let _ = process.exited().await;
+            return reason.clone();
+        }
+        match ended {
+            Ok(()) => self.drained(&mut process).await,
+            Err(reason) => reason,
+        }
+    }
+
+    async fn drained(&self, process: &mut Process) -> String {
+        if tokio::time::timeout(EXIT_PATIENCE, process.exited())
+            .await
+            .is_err()
+        {
+            warn!(
+                pid = process.pid,
+                "plugin process did not end after its drain: killed"
+            );
+            process.kill();
+            let _ = process.exited().await;
+        }
+        "drained".to_owned()
+    }
+
+    fn configure(&self) -> Configure {
+        Configure {
+            sinks: serde_json::to_string(&self.options.sinks)
+                .unwrap_or_else(|_| unreachable!("a sink's configuration has string keys only")),
+            plugin_dirs: self.plugin_dirs.clone(),
+            secrets: self.options.secrets.clone(),
+            resume: self.memory.resume(),
+        }
+    }
+}
+
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,214 @@
+//! A sink's plugins in order: filters, then the one that makes or sends something.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::bindings::types::Request;
+use crate::call::{Answer, Ask, Called, Fault, call};
+use crate::config::{Limits, SinkConfig};
+use crate::desk::Desk;
+use crate::engine::Runtime;
+use crate::frames::Level;
+use crate::guest::printable;
+use crate::plugin::Plugin;
+use crate::status::{PluginKind, PluginStatus};
+use crate::tables::Tables;
+
+/// Processor time of a call that is worth a warning.
+const SLOW: Duration = Duration::from_millis(200);
+
+/// The plugins of one sink.
+pub(crate) struct Chain {
+    runtime: Runtime,
+    limits: Limits,
+    filters: Vec<Stage>,
+    last: Stage,
+    desk: Desk,
+}
+
+struct Stage {
+    plugin: Plugin,
+    config: String,
+    state: Mutex<Vec<u8>>,
+    slow: AtomicBool,
+}
+
+impl Chain {
+    /// Find and compile all plugins of `sink`. Blocks. The error says what a person has to do.
+    pub(crate) fn load(
+        runtime: Runtime,
+        sink: &SinkConfig,
+        dirs: &[PathBuf],
+        states: &[Vec<u8>],
+        desk: Desk,
+    ) -> Result<Self, String> {
+        let stage = |index: usize, reference: &str, config: String| {
+            let plugin =
+                Plugin::load(&runtime, reference, dirs).map_err(|error| error.to_string())?;
+            let state = Mutex::new(states.get(index).cloned().unwrap_or_default());
+            Ok::<_, String>(Stage {
+                plugin,
+                config,
+                state,
+                slow: AtomicBool::new(false),
+            })
+        };
+        let mut filters = Vec::new();
+        for (index, filter) in sink.filters.iter().enumerate() {
+            let stage = stage(index, filter.plugin(), filter.config_json())?;
+            if stage.plugin.kind() != PluginKind::Filter {
+                return Err(format!(
+                    "filters[{index}]: plugin {} is a component of another world: it is a {}, and a filter is needed",
+                    filter.plugin(),
+                    stage.plugin.kind().name()
+                ));
+            }
+            filters.push(stage);
+        }
+        let last = stage(filters.len(), &sink.plugin, sink.config_json())?;
+        if last.plugin.kind() == PluginKind::Filter {
+            return Err(format!(
+                "plugin {} is a component of another world: it is a filter, and a sink needs a formatter, responder or \
+                 exporter (name it under `filters`)",
+                sink.plugin
+            ));
+        }
+        Ok(Self {
+            runtime,
+            limits: sink.limits.clone(),
+            filters,
+            last,
+            desk,
+        })
+    }
+
+    /// What the sink's plugin does.
+    pub(crate) fn kind(&self) -> PluginKind {
+        self.last.plugin.kind()
+    }
+
+    pub(crate) fn status(&self) -> Vec<PluginStatus> {
+        self.stages()
+            .map(|stage| stage.plugin.status.clone())
+            .collect()
+    }
+
+    /// Let each plugin judge its `config`.
+    pub(crate) async fn validate(&self) -> Result<(), String> {
+        for stage in self.stages() {
+            self.call(stage, Ask::Validate).await.map_err(|fault| {
+                let plugin = &stage.plugin.name;
+                match fault {
+                    Fault::Refused(why) => format!(
+                        "plugin {plugin} refuses its config: {}",
+                        printable(&why, 1000)
+                    ),
+                    fault => fault.of_plugin(plugin),
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    /// What the filters leave of a window. The error is a plugin's fault, with its name.
+    pub(crate) async fn filter(&self, mut tables: Arc<Tables>) -> Result<Arc<Tables>, String> {
+        for stage in &self.filters {
+            let answer = self.call(stage, Ask::Run(Arc::clone(&tables), None)).await;
+            let left = answer.and_then(|answer| match answer {
+                Answer::Verdict(verdict) => tables.apply(verdict).map_err(Fault::Nonsense),
+                _ => unreachable!("a filter gives a verdict"),
+            });
+            tables = Arc::new(left.map_err(|fault| fault.of_plugin(&stage.plugin.name))?);
+        }
+        Ok(tables)
+    }
+
+    /// Call the sink's plugin. The error is its fault, with its name.
+    pub(crate) async fn run(
+        &self,
+        tables: Arc<Tables>,
+        request: Option<Request>,
+    ) -> Result<Answer, String> {
+        let answer = self.call(&self.last, Ask::Run(tables, request)).await;
+        answer.map_err(|fault| fault.of_plugin(&self.last.plugin.name))
+    }
+
+    /// The sink's plugin, for messages.
+    pub(crate) fn plugin(&self) -> &str {
+        &self.last.plugin.name
+    }
+
+    fn stages(&self) -> impl Iterator<Item = &Stage> {
+        self.filters.iter().chain([&self.last])
+    }
+
+    async fn call(&self, stage: &Stage, ask: Ask) -> Result<Answer, Fault> {
+        let state = stage
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let called = call(
+            &self.runtime,
+            &stage.plugin,
+            &stage.config,
+            &self.limits,
+            state,
+            ask,
+        )
+        .await;
+        self.tell(stage, &called);
+        if let Some(new) = called.new_state {
+            *stage.state.lock().unwrap_or_else(PoisonError::into_inner) = new;
+            self.desk.states(self.states());
+        }
+        called.result
+    }
+
+    fn states(&self) -> Vec<Vec<u8>> {
+        self.stages()
+            .map(|stage| {
+                stage
+                    .state
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .clone()
+            })
+            .collect()
+    }
+
+    /// Pass on what the guest said, and whether it became slow.
+    fn tell(&self, stage: &Stage, called: &Called) {
+        let plugin = &stage.plugin.name;
+        for (level, line) in &called.said.lines {
+            self.desk.log(*level, format!("{plugin}: {line}"));
+        }
+        if called.result.is_ok() {
+            for line in called.output.lines().take(self.limits.log_lines) {
+                self.desk.log(
+                    Level::Info,
+                    format!(
+                        "{plugin}: {}",
+                        printable(line, self.limits.log_line.bytes())
+                    ),
+                );
+            }
+        }
+        if called.said.dropped > 0 {
+            self.desk
+                .count(|counters| counters.log_lines_dropped += called.said.dropped);
+        }
+        let slow = called.used.cpu > SLOW;
+        if slow && !stage.slow.swap(slow, Ordering::Relaxed) {
+            let text = format!(
+                "plugin {plugin} is slow: {:?} of processor time for one call",
+                called.used.cpu
+            );
+            self.desk.log(Level::Warn, text);
+        } else if !slow {
+            stage.slow.store(false, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! The `[[sinks]]` of the configuration file: what was typed. [`check`] says what cannot be meant;
+//! what only the plugin can tell (its kind, its own `config`) is checked where it is loaded.
+
+mod check;
+mod endpoint;
+mod limits;
+
+use std::collections::BTreeMap;
+
+use owlk8s_pipeline::{Mode, Select};
+use serde::{Deserialize, Serialize};
+
+pub use check::{ConfigError, check};
+pub use endpoint::{Endpoint, HttpEndpoint};
+pub use limits::{Limits, Size};
+
+/// A `config` table for a plugin; it reaches the guest as JSON.
+pub type PluginConfig = serde_json::Map<String, serde_json::Value>;
+
+/// One configured plugin with its filters and endpoints.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SinkConfig {
+    /// Names it in logs, `/plugins` and metrics.
+    pub name: String,
+    /// A shipped name (`simple-log`) or a path to a component.
+    pub plugin: String,
+    /// Off: kept in the file, not run.
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    /// Run in order before the plugin.
+    #[serde(default)]
+    pub filters: Vec<FilterConfig>,
+    /// Which windows it gets when it falls behind.
+    #[serde(default)]
+    pub mode: Mode,
+    /// Windows that wait at most; for `every-window`.
+    #[serde(default = "queue")]
+    pub queue: usize,
+    /// Which targets it gets.
+    #[serde(default)]
+    pub select: Select,
+    /// Further columns it gets: `label:NAME`.
+    #[serde(default)]
+    pub columns: Vec<String>,
+    /// Where the host delivers what the plugin makes, by the name that the plugin uses.
+    #[serde(default)]
+    pub endpoints: BTreeMap<String, Endpoint>,
+    /// The plugin's own.
+    #[serde(default)]
+    pub config: PluginConfig,
+    /// What a call of the plugin, or of one of its filters, may use.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn queue() -> usize {
+    60
+}
+
+/// A filter of a sink: a name or path, with a `config` of its own where it needs one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "expected a plugin's name, or a table { plugin = \"...\", config = { ... } }"
+)]
+pub enum FilterConfig {
+    /// A shipped name or a path.
+    Plugin(String),
+    /// With its own `config`.
+    Configured(ConfiguredFilter),
+}
+
+/// A filter with its own `config`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfiguredFilter {
+    /// A shipped name or a path.
+    pub plugin: String,
+    /// The filter's own.
+    #[serde(default)]
+    pub config: PluginConfig,
+}
+
+impl FilterConfig {
+    /// A shipped name or a path.
+    pub fn plugin(&self) -> &str {
+        match self {
+            Self::Plugin(plugin) | Self::Configured(ConfiguredFilter { plugin, .. }) => plugin,
+        }
+    }
+
+    pub(crate) fn config_json(&self) -> String {
+        match self {
+            Self::Plugin(_) => "{}".to_owned(),
+            Self::Configured(filter) => json(&filter.config),
+        }
+    }
+}
+
+impl SinkConfig {
+    /// Names of the environment variables that its endpoints take secrets from. The agent reads them:
+    /// the plugin process has no environment.
+    pub fn wanted_env(&self) -> impl Iterator<Item = &str> {
+        self.endpoints
+            .values()
+            .filter_map(|endpoint| match endpoint {
+                Endpoint::Http(http) => http.bearer_token_env.as_deref(),
+                _ => None,
+            })
+    }
+
+    pub(crate) fn config_json(&self) -> String {
+        json(&self.config)
+    }
+}
+
+fn json(config: &PluginConfig) -> String {
+    serde_json::to_string(config).unwrap_or_else(|_| unreachable!("a map of JSON values is JSON"))
+}
+
+#[cfg(test)]
+mod tests;

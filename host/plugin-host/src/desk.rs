@@ -1,0 +1,238 @@
+//! Where sinks report: each has a [`Desk`]; one writer sends what changed to the agent. A report holds
+//! the whole of a sink's news, so a slow agent gets fewer reports, not stale ones; log lines over the
+//! queue are dropped and counted.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use owlk8s_pipeline::Acknowledged;
+use tokio::io::AsyncWrite;
+use tokio::sync::{Notify, mpsc};
+
+use crate::frames::{FrameError, Level, SinkReport, TO_AGENT_MAX, ToAgent, write};
+use crate::status::{SinkCounters, SinkState, SinkStatus};
+
+/// Log lines that wait for the agent.
+const LOG_QUEUE: usize = 1024;
+/// A report at least as often, so that the agent knows a living process from a stuck one.
+const BEAT: Duration = Duration::from_secs(1);
+/// Between two reports: changes within it go together.
+const GATHER: Duration = Duration::from_millis(20);
+
+/// Of one process.
+#[derive(Clone)]
+pub(crate) struct Desks {
+    shared: Arc<Shared>,
+    logs: mpsc::Sender<ToAgent>,
+}
+
+struct Shared {
+    news: Mutex<News>,
+    notify: Notify,
+}
+
+#[derive(Default)]
+struct News {
+    sinks: BTreeMap<String, SinkReport>,
+    changed: BTreeSet<String>,
+}
+
+/// What the writer reads.
+pub(crate) struct Outbox {
+    shared: Arc<Shared>,
+    logs: mpsc::Receiver<ToAgent>,
+}
+
+/// Of one sink.
+#[derive(Clone)]
+pub(crate) struct Desk {
+    desks: Desks,
+    sink: Arc<str>,
+    /// By earlier plugin processes.
+    dropped_before: u64,
+}
+
+/// All desks of a process, and what they have to say.
+pub(crate) fn desks() -> (Desks, Outbox) {
+    let shared = Arc::new(Shared {
+        news: Mutex::default(),
+        notify: Notify::new(),
+    });
+    let (sender, logs) = mpsc::channel(LOG_QUEUE);
+    (
+        Desks {
+            shared: Arc::clone(&shared),
+            logs: sender,
+        },
+        Outbox { shared, logs },
+    )
+}
+
+impl Desks {
+    /// A sink's, beginning with `report`.
+    pub(crate) fn open(&self, report: SinkReport) -> Desk {
+        let sink: Arc<str> = report.status.name.as_str().into();
+        let dropped_before = report.status.counters.windows_dropped;
+        let mut news = self.shared.news();
+        news.changed.insert(sink.to_string());
+        news.sinks.insert(sink.to_string(), report);
+        drop(news);
+        self.shared.notify.notify_one();
+        Desk {
+            desks: self.clone(),
+            sink,
+            dropped_before,
+        }
+    }
+}
+
+impl Shared {
+    fn news(&self) -> MutexGuard<'_, News> {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Desk {
+    fn update(&self, change: impl FnOnce(&mut SinkReport)) {
+        let mut news = self.desks.shared.news();
+        if let Some(report) = news.sinks.get_mut(&*self.sink) {
+            change(report);
+        }
+        news.changed.insert(self.sink.to_string());
+        drop(news);
+        self.desks.shared.notify.notify_one();
+    }
+
+    pub(crate) fn status(&self, change: impl FnOnce(&mut SinkStatus)) {
+        self.update(|report| change(&mut report.status));
+    }
+
+    pub(crate) fn count(&self, change: impl FnOnce(&mut SinkCounters)) {
+        self.update(|report| change(&mut report.status.counters));
+    }
+
+    pub(crate) fn states(&self, states: Vec<Vec<u8>>) {
+        self.update(|report| report.states = states);
+    }
+
+    pub(crate) fn attempting(&self, sequence: u64) {
+        self.update(|report| report.attempting = Some(sequence));
+    }
+
+    pub(crate) fn acknowledged(&self, acknowledged: Acknowledged) {
+        self.update(|report| {
+            report.acknowledged = Some(acknowledged);
+            report.attempting = None;
+            report.status.last_sequence = acknowledged.sequence;
+            report.status.counters.windows_delivered += 1;
+        });
+    }
+
+    /// How many windows the mailbox dropped in this process.
+    pub(crate) fn dropped(&self, dropped: u64) {
+        let total = self.dropped_before + dropped;
+        self.count(|counters| counters.windows_dropped = total);
+    }
+
+    /// A new state; logged when it differs from the last one in more than its reason.
+    pub(crate) fn state(&self, state: SinkState, reason: &str) {
+        let mut before = SinkState::Starting;
+        self.status(|status| {
+            before = std::mem::replace(&mut status.state, state);
+            reason.clone_into(&mut status.reason);
+        });
+        if before == state {
+            return;
+        }
+        match state {
+            SinkState::Active => self.log(Level::Info, "sink is active"),
+            SinkState::Backoff => self.log(Level::Warn, format!("sink waits: {reason}")),
+            SinkState::Failed => self.log(Level::Error, format!("sink cannot run: {reason}")),
+            SinkState::Starting | SinkState::Disabled => {}
+        }
+    }
+
+    /// A fault of plugin or endpoint; logged when its text differs from the last one's.
+    pub(crate) fn fault(&self, error: &str, count: impl FnOnce(&mut SinkCounters)) {
+        let mut new = false;
+        self.status(|status| {
+            new = status.last_error != error;
+            error.clone_into(&mut status.last_error);
+            count(&mut status.counters);
+        });
+        if new {
+            self.log(Level::Warn, error);
+        }
+    }
+
+    pub(crate) fn log(&self, level: Level, message: impl Into<String>) {
+        let line = ToAgent::Log {
+            sink: self.sink.to_string(),
+            level,
+            message: message.into(),
+        };
+        if self.desks.logs.try_send(line).is_err() {
+            self.count(|counters| counters.log_lines_dropped += 1);
+        }
+    }
+}
+
+impl Outbox {
+    /// Send news until the agent is gone.
+    pub(crate) async fn send(&mut self, to: &mut (impl AsyncWrite + Unpin)) -> FrameError {
+        loop {
+            let beat = tokio::time::sleep(BEAT);
+            tokio::select! {
+                () = self.shared.notify.notified() => tokio::time::sleep(GATHER).await,
+                line = self.logs.recv() => {
+                    if let Some(line) = line
+                        && let Err(error) = write(to, &line, TO_AGENT_MAX).await
+                    {
+                        return error;
+                    }
+                    continue;
+                }
+                () = beat => {}
+            }
+            if let Err(error) = self.report(to).await {
+                return error;
+            }
+        }
+    }
+
+    /// Send all that waits, and `Drained`.
+    pub(crate) async fn close(
+        &mut self,
+        to: &mut (impl AsyncWrite + Unpin),
+    ) -> Result<(), FrameError> {
+        while let Ok(line) = self.logs.try_recv() {
+            write(to, &line, TO_AGENT_MAX).await?;
+        }
+        self.report(to).await?;
+        write(to, &ToAgent::Drained, TO_AGENT_MAX).await
+    }
+
+    /// One frame a sink: each stays far below the limit. An empty one is the beat.
+    async fn report(&mut self, to: &mut (impl AsyncWrite + Unpin)) -> Result<(), FrameError> {
+        let changed: Vec<SinkReport> = {
+            let mut news = self.shared.news();
+            let changed = std::mem::take(&mut news.changed);
+            changed
+                .iter()
+                .filter_map(|sink| news.sinks.get(sink).cloned())
+                .collect()
+        };
+        if changed.is_empty() {
+            return write(to, &ToAgent::Report(Vec::new()), TO_AGENT_MAX).await;
+        }
+        for report in changed {
+            match write(to, &ToAgent::Report(vec![report]), TO_AGENT_MAX).await {
+                // States over the limit stay here: after a restart the plugin begins with older ones.
+                Err(FrameError::TooLarge(..)) => {}
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,99 @@
+//! The one wasmtime engine of the plugin process, and the clock that interrupts its guests.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use wasmtime::component::{HasSelf, Linker};
+use wasmtime::{Config, Engine};
+
+use crate::bindings;
+use crate::guest::Guest;
+
+/// How often a running guest yields to the others.
+const TICK: Duration = Duration::from_millis(10);
+
+/// Compiles components and runs them.
+#[derive(Clone)]
+pub(crate) struct Runtime {
+    pub(crate) engine: Engine,
+    pub(crate) linker: Arc<Linker<Guest>>,
+    ticker: Arc<Ticker>,
+}
+
+impl Runtime {
+    /// One for the process.
+    pub(crate) fn new() -> wasmtime::Result<Self> {
+        let mut config = Config::new();
+        config.epoch_interruption(true);
+        let engine = Engine::new(&config)?;
+        let mut linker = Linker::new(&engine);
+        // Toolchains import all of WASI even for pure code; the context behind it is empty.
+        wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+        bindings::formatter::Formatter::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| {
+            guest
+        })?;
+        let ticker = Ticker::start(engine.clone())?;
+        Ok(Self {
+            engine,
+            linker: Arc::new(linker),
+            ticker,
+        })
+    }
+
+    /// Keeps the epoch rising while a guest runs.
+    pub(crate) fn ticking(&self) -> Ticking {
+        *self.ticker.guests() += 1;
+        self.ticker.wake.notify_one();
+        Ticking(Arc::clone(&self.ticker))
+    }
+}
+
+/// Raises the engine's epoch while guests run, and sleeps while none does: an idle node is not woken
+/// a hundred times a second.
+struct Ticker {
+    guests: Mutex<usize>,
+    wake: Condvar,
+}
+
+/// A guest runs as long as this lives.
+pub(crate) struct Ticking(Arc<Ticker>);
+
+impl Ticker {
+    fn start(engine: Engine) -> wasmtime::Result<Arc<Self>> {
+        let ticker = Arc::new(Self {
+            guests: Mutex::new(0),
+            wake: Condvar::new(),
+        });
+        let for_thread = Arc::clone(&ticker);
+        std::thread::Builder::new()
+            .name("epoch".to_owned())
+            .spawn(move || {
+                loop {
+                    for_thread.wait_for_guests();
+                    std::thread::sleep(TICK);
+                    engine.increment_epoch();
+                }
+            })?;
+        Ok(ticker)
+    }
+
+    fn guests(&self) -> std::sync::MutexGuard<'_, usize> {
+        self.guests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait_for_guests(&self) {
+        let mut guests = self.guests();
+        while *guests == 0 {
+            guests = self
+                .wake
+                .wait(guests)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Drop for Ticking {
+    fn drop(&mut self) {
+        *self.0.guests() -= 1;
+    }
+}

@@ -1,0 +1,305 @@
+//! Sinks that are given windows: a formatter's payloads go to its endpoints, an exporter sends by itself.
+//!
+//! Payloads that an endpoint did not take are tried again as they are, after a backoff, until they
+//! arrive, are refused, or (in `latest`) are overtaken. So a window with two endpoints reaches each once,
+//! and in `delta` no count is sent twice because a neighbour was away.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use owlk8s_pipeline::{Attempt, Backoff, Breaker};
+
+use super::{Mailbox, Start};
+use crate::bindings::types::{Outcome, Payload};
+use crate::call::Answer;
+use crate::chain::Chain;
+use crate::desk::Desk;
+use crate::endpoints::{Delivery, Outlet};
+use crate::status::SinkState;
+use crate::tables::Tables;
+
+/// The first wait for an endpoint that failed, and the longest.
+const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
+/// The longest that an endpoint or exporter may ask to be left alone.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(600);
+
+/// Until the drain is over.
+pub(super) async fn run(start: &Start, chain: Arc<Chain>) -> Result<(), String> {
+    let mut outlets = BTreeMap::new();
+    for (name, endpoint) in &start.config().endpoints {
+        let outlet = Outlet::open(endpoint, &start.secrets)
+            .map_err(|why| format!("endpoints.{name}: {why}"))?;
+        outlets.insert(name.clone(), outlet);
+    }
+    start.desk.state(SinkState::Active, "");
+    let mut push = Push {
+        chain,
+        mailbox: Arc::clone(&start.mailbox),
+        desk: start.desk.clone(),
+        outlets,
+        breaker: Breaker::default(),
+        backoff: Backoff::new(RETRY.0, RETRY.1),
+        not_before: None,
+        held: None,
+    };
+    let mut drain = start.drain.clone();
+    while !*drain.borrow_and_update() {
+        match push.due(Instant::now()) {
+            Due::Now => push.step().await,
+            Due::At(at) => tokio::select! {
+                () = tokio::time::sleep_until(at.into()) => {}
+                _ = drain.changed() => {}
+            },
+            Due::WhenOffered => tokio::select! {
+                () = push.mailbox.notify.notified() => {}
+                _ = drain.changed() => {}
+            },
+        }
+    }
+    push.flush().await;
+    Ok(())
+}
+
+struct Push {
+    chain: Arc<Chain>,
+    mailbox: Arc<Mailbox>,
+    desk: Desk,
+    outlets: BTreeMap<String, Outlet>,
+    breaker: Breaker,
+    backoff: Backoff,
+    /// Set by a failed delivery.
+    not_before: Option<Instant>,
+    held: Option<Held>,
+}
+
+/// A window that did not arrive yet.
+struct Held {
+    attempt: Attempt,
+    /// None: an exporter is to be called again with it.
+    payloads: Option<VecDeque<Payload>>,
+    arrived: usize,
+}
+
+enum Due {
+    Now,
+    At(Instant),
+    WhenOffered,
+}
+
+impl Push {
+    fn due(&self, now: Instant) -> Due {
+        if self.held.is_none() && !self.mailbox.windows().is_waiting() {
+            return Due::WhenOffered;
+        }
+        let calls_plugin = self
+            .held
+            .as_ref()
+            .is_none_or(|held| held.payloads.is_none());
+        let closed = self.breaker.waits_until(now).filter(|_| calls_plugin);
+        match self.not_before.filter(|at| *at > now).max(closed) {
+            Some(at) => Due::At(at),
+            None => Due::Now,
+        }
+    }
+
+    /// Bring one window as far as it goes.
+    async fn step(&mut self) {
+        self.not_before = None;
+        let held = match self.held.take() {
+            Some(held) if self.mailbox.windows().overtaken() => {
+                self.abandon(held.attempt);
+                None
+            }
+            held => held,
+        };
+        match held {
+            Some(Held {
+                attempt,
+                payloads: Some(payloads),
+                arrived,
+            }) => self.deliver(attempt, payloads, arrived).await,
+            Some(Held {
+                attempt,
+                payloads: None,
+                ..
+            }) => self.call(attempt).await,
+            None => {
+                let taken = self.mailbox.windows().take();
+                if let Some(attempt) = taken {
+                    self.desk.attempting(attempt.window.sequence);
+                    self.call(attempt).await;
+                }
+            }
+        }
+        let dropped = self.mailbox.windows().dropped();
+        self.desk.dropped(dropped);
+    }
+
+    async fn call(&mut self, attempt: Attempt) {
+        let tables = Arc::new(Tables::build(&attempt, &self.mailbox.config.columns));
+        let answer = match self.chain.filter(tables).await {
+            Ok(tables) => self.chain.run(tables, None).await,
+            Err(fault) => Err(fault),
+        };
+        let answer = answer.and_then(|answer| match answer {
+            Answer::Payloads(payloads) => self
+                .known_endpoints(&payloads)
+                .map(|()| Answer::Payloads(payloads)),
+            other => Ok(other),
+        });
+        match answer {
+            Err(fault) => self.plugin_fault(attempt, &fault),
+            Ok(answer) => {
+                self.breaker.success();
+                match answer {
+                    Answer::Payloads(payloads) => self.deliver(attempt, payloads.into(), 0).await,
+                    Answer::Outcome(outcome) => self.sent(attempt, outcome),
+                    _ => unreachable!("a formatter gives payloads, an exporter an outcome"),
+                }
+            }
+        }
+    }
+
+    fn known_endpoints(&self, payloads: &[Payload]) -> Result<(), String> {
+        match payloads
+            .iter()
+            .find(|payload| !self.outlets.contains_key(&payload.endpoint))
+        {
+            None => Ok(()),
+            Some(payload) => Err(format!(
+                "plugin {} sends to endpoint {:?}, and the sink has {} (name it under `endpoints`)",
+                self.chain.plugin(),
+                crate::guest::printable(&payload.endpoint, 100),
+                self.outlets.keys().cloned().collect::<Vec<_>>().join(", ")
+            )),
+        }
+    }
+
+    async fn deliver(
+        &mut self,
+        attempt: Attempt,
+        mut payloads: VecDeque<Payload>,
+        mut arrived: usize,
+    ) {
+        let mut refused = false;
+        while let Some(payload) = payloads.front() {
+            let Some(outlet) = self.outlets.get_mut(&payload.endpoint) else {
+                unreachable!("names were checked when the plugin gave the payloads");
+            };
+            let of_endpoint = |why: &str| format!("endpoint {}: {why}", payload.endpoint);
+            match outlet.deliver(payload).await {
+                Delivery::Arrived => {
+                    let bytes = payload.body.len() as u64;
+                    self.desk
+                        .count(|counters| counters.bytes_delivered += bytes);
+                    arrived += 1;
+                }
+                Delivery::Refused(why) => {
+                    self.desk
+                        .fault(&of_endpoint(&why), |counters| counters.sink_faults += 1);
+                    refused = true;
+                }
+                Delivery::Retry(why, after) => {
+                    let why = of_endpoint(&why);
+                    self.held = Some(Held {
+                        attempt,
+                        payloads: Some(payloads),
+                        arrived,
+                    });
+                    return self.sink_fault(&why, after);
+                }
+            }
+            payloads.pop_front();
+        }
+        if refused && arrived == 0 {
+            self.abandon(attempt)
+        } else {
+            self.acknowledge(&attempt)
+        }
+    }
+
+    /// What an exporter says became of its window.
+    fn sent(&mut self, attempt: Attempt, outcome: Outcome) {
+        match outcome {
+            Outcome::Delivered => self.acknowledge(&attempt),
+            Outcome::Partial(rows) => {
+                let text = format!(
+                    "plugin {} says: {rows} rows were refused for good",
+                    self.chain.plugin()
+                );
+                self.desk.fault(&text, |counters| {
+                    counters.sink_faults += 1;
+                    counters.rows_rejected += rows;
+                });
+                self.acknowledge(&attempt);
+            }
+            Outcome::Retry(after_ms) => {
+                let why = format!("plugin {} asks to try again later", self.chain.plugin());
+                self.held = Some(Held {
+                    attempt,
+                    payloads: None,
+                    arrived: 0,
+                });
+                self.sink_fault(&why, Some(Duration::from_millis(after_ms)));
+            }
+            Outcome::Rejected(problem) => {
+                let problem = crate::guest::printable(&problem, 500);
+                let text = format!(
+                    "plugin {} says: the window was rejected: {problem}",
+                    self.chain.plugin()
+                );
+                self.desk.fault(&text, |counters| counters.sink_faults += 1);
+                self.abandon(attempt);
+            }
+        }
+    }
+
+    fn acknowledge(&mut self, attempt: &Attempt) {
+        self.backoff.reset();
+        let acknowledged = self.mailbox.windows().acknowledge(attempt);
+        self.desk.acknowledged(acknowledged);
+        self.desk.state(SinkState::Active, "");
+    }
+
+    fn abandon(&mut self, attempt: Attempt) {
+        self.mailbox.windows().abandon(attempt);
+    }
+
+    fn sink_fault(&mut self, why: &str, after: Option<Duration>) {
+        let wait = self
+            .backoff
+            .next(fastrand::f64())
+            .max(after.unwrap_or_default().min(RETRY_AFTER_MAX));
+        self.not_before = Some(Instant::now() + wait);
+        self.desk.fault(why, |counters| counters.sink_faults += 1);
+        self.desk.state(
+            SinkState::Backoff,
+            &format!("{why}; next try in {:.1} s", wait.as_secs_f64()),
+        );
+    }
+
+    fn plugin_fault(&mut self, attempt: Attempt, fault: &str) {
+        self.desk
+            .fault(fault, |counters| counters.plugin_faults += 1);
+        self.abandon(attempt);
+        if let Some(wait) = self.breaker.fault(Instant::now(), fastrand::f64()) {
+            let reason = format!("{fault}; it is called again in {:.0} s", wait.as_secs_f64());
+            self.desk.state(SinkState::Backoff, &reason);
+        }
+    }
+
+    /// A last try for all that waits. It ends with the first that fails; the process's deadline bounds it.
+    async fn flush(&mut self) {
+        loop {
+            self.not_before = None;
+            if !matches!(self.due(Instant::now()), Due::Now) {
+                return;
+            }
+            self.step().await;
+            if self.not_before.is_some() {
+                return;
+            }
+        }
+    }
+}

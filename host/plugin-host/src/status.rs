@@ -1,0 +1,130 @@
+//! How it stands with each sink: what `/plugins` shows. The plugin process reports it, the agent keeps
+//! it: counters survive the plugin process.
+
+use owlk8s_pipeline::Mode;
+use serde::{Deserialize, Serialize};
+
+/// How it stands with a sink.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SinkState {
+    /// Its plugins are read and compiled, or wait for the plugin process.
+    #[default]
+    Starting,
+    /// Takes windows.
+    Active,
+    /// Waits before it tries again; the reason says why.
+    Backoff,
+    /// Cannot run; the reason says why and what to do.
+    Failed,
+    /// Switched off in the configuration.
+    Disabled,
+}
+
+/// What a plugin does, as its exports tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PluginKind {
+    /// Chooses rows and targets.
+    Filter,
+    /// Makes bytes that the host delivers.
+    Formatter,
+    /// Answers requests that the host takes.
+    Responder,
+    /// Sends by itself.
+    Exporter,
+}
+
+impl PluginKind {
+    /// The world's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Filter => "filter",
+            Self::Formatter => "formatter",
+            Self::Responder => "responder",
+            Self::Exporter => "exporter",
+        }
+    }
+}
+
+/// One component of a sink.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginStatus {
+    /// As configured.
+    pub plugin: String,
+    /// Where it was found.
+    pub path: String,
+    /// What it does.
+    pub kind: PluginKind,
+    /// `sha256:` and 64 hex digits.
+    pub digest: String,
+    /// Of the component.
+    pub size_bytes: u64,
+}
+
+/// What happened to a sink since the agent's start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SinkCounters {
+    /// Windows that arrived; for a responder, those that it could answer from.
+    pub windows_delivered: u64,
+    /// Windows that never arrived: overtaken, over the queue, or given up.
+    pub windows_dropped: u64,
+    /// Calls that ended by a trap, a limit, or the plugin's own error.
+    pub plugin_faults: u64,
+    /// Deliveries that the endpoint, or the exporter's backend, failed or refused.
+    pub sink_faults: u64,
+    /// Payload bytes that arrived.
+    pub bytes_delivered: u64,
+    /// Rows that a backend refused for good.
+    pub rows_rejected: u64,
+    /// Requests answered by the responder, errors included.
+    pub requests_served: u64,
+    /// Log lines of the plugin over its limit.
+    pub log_lines_dropped: u64,
+}
+
+/// How it stands with one sink.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SinkStatus {
+    /// As configured.
+    pub name: String,
+    /// As configured.
+    pub plugin: String,
+    /// As configured.
+    pub mode: Mode,
+    /// How it stands.
+    pub state: SinkState,
+    /// Why, when it is not active; else empty.
+    pub reason: String,
+    /// Its filters in order, then its plugin; empty until they are read.
+    pub chain: Vec<PluginStatus>,
+    /// Addresses that it listens on.
+    pub listening: Vec<String>,
+    /// Sequence of the last window that arrived; 0 before the first.
+    pub last_sequence: u64,
+    /// The last fault of plugin or endpoint; empty when there was none.
+    pub last_error: String,
+    /// Since the agent's start.
+    pub counters: SinkCounters,
+}
+
+impl SinkStatus {
+    pub(crate) fn starting(sink: &crate::SinkConfig) -> Self {
+        Self {
+            name: sink.name.clone(),
+            plugin: sink.plugin.clone(),
+            mode: sink.mode,
+            state: if sink.enabled {
+                SinkState::Starting
+            } else {
+                SinkState::Disabled
+            },
+            reason: String::new(),
+            chain: Vec::new(),
+            listening: Vec::new(),
+            last_sequence: 0,
+            last_error: String::new(),
+            counters: SinkCounters::default(),
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! A snapshot in the form that guests read, made once for a sink's window and shared by all calls of it.
+//!
+//! Strings of targets that the sink does not select, and columns that it was not granted, are never
+//! made. What a filter drops is gone for the rest of the chain.
+
+mod build;
+mod lend;
+mod verdict;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub(crate) use build::LABEL;
+#[expect(unreachable_pub, reason = "generated code re-exports it")]
+pub use lend::Lent;
+
+use crate::bindings::snapshots as wit;
+
+/// One window of one sink.
+#[derive(Clone, Debug)]
+pub(crate) struct Tables {
+    window: wit::Window,
+    temporality: wit::Temporality,
+    node: String,
+    targets: Vec<wit::Target>,
+    totals: Vec<wit::Total>,
+    rows: Vec<wit::Row>,
+    grpc_rows: Vec<wit::GrpcRow>,
+    /// Rows that a filter dropped leave their buckets behind: nothing points to them.
+    buckets: Arc<Vec<u64>>,
+    methods: Arc<Vec<String>>,
+    columns: BTreeMap<String, Vec<String>>,
+}
+
+impl Tables {
+    /// End of the window, Unix nanoseconds: the time that a guest's wall clock shows.
+    pub(crate) fn end_unix_ns(&self) -> u64 {
+        self.window.end_unix_ns
+    }
+}
