@@ -4,7 +4,8 @@ use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, Queue};
 use owlk8s_ebpf_abi::{
-    ClosedValue, Conn, ConnKey, FragKey, FragValue, Row, RowKey, Scratch, Slot, Stash, StashKey, TargetEntry,
+    ClosedValue, Conn, ConnKey, FragKey, FragValue, Row, RowKey, Scratch, Slot, Stash, StashKey, StreamKey,
+    StreamValue, TargetEntry,
 };
 
 /// Interface index -> slot.
@@ -50,6 +51,10 @@ pub static CLOSED: LruHashMap<ConnKey, ClosedValue> = LruHashMap::with_max_entri
 /// Segments beyond a hole.
 #[map]
 pub static STASH: HashMap<StashKey, Stash> = HashMap::with_max_entries(4096, BPF_F_NO_PREALLOC);
+
+/// HTTP/2 requests that wait for their answer or its trailers.
+#[map]
+pub static STREAMS: HashMap<StreamKey, StreamValue> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
 
 /// First fragments.
 #[map]
