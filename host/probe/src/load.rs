@@ -9,8 +9,8 @@ use aya::programs::{ProgramError, SocketFilter};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 use owlk8s_ebpf_abi::{
-    ABI_VERSION, ClosedValue, Conn, ConnKey, METHODS, Row, RowKey, Slot, StreamKey, StreamValue,
-    TargetEntry, method_key,
+    ABI_VERSION, ClosedValue, Conn, ConnKey, METHODS, Row, RowKey, Slot, Stash, StashKey,
+    StreamKey, StreamValue, TargetEntry, method_key,
 };
 
 use crate::ProbeError;
@@ -57,7 +57,9 @@ pub(crate) struct Maps {
     pub(crate) free_rows: KernelMap<(), u32>,
     pub(crate) connections: KernelMap<ConnKey, Conn>,
     pub(crate) closed: KernelMap<ConnKey, ClosedValue>,
-    pub(crate) streams: KernelMap<StreamKey, StreamValue>,
+    pub(crate) stash: KernelMap<StashKey, Stash>,
+    /// Only where the program follows HTTP/2.
+    pub(crate) streams: Option<KernelMap<StreamKey, StreamValue>>,
 }
 
 /// Loads the embedded program and makes its maps ready: methods by name, every row free.
@@ -83,7 +85,11 @@ pub(crate) fn load(options: &Options) -> Result<(Ebpf, Maps), ProbeError> {
         free_rows: open(&ebpf, "FREE_ROWS")?,
         connections: open(&ebpf, "CONNS")?,
         closed: open(&ebpf, "CLOSED")?,
-        streams: open(&ebpf, "STREAMS")?,
+        stash: open(&ebpf, "STASH")?,
+        streams: ebpf
+            .map("STREAMS")
+            .map(|_| open(&ebpf, "STREAMS"))
+            .transpose()?,
     };
     name_methods(&open(&ebpf, "METHODS")?)?;
     for row in 0..options.rows {

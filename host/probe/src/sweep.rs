@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
 
-use owlk8s_ebpf_abi::{Conn, ConnKey, Loss};
+use owlk8s_ebpf_abi::{Conn, ConnKey, Loss, Stash, StashKey, StreamKey, StreamValue};
 
 use crate::load::Maps;
 use crate::read::loss_offset;
@@ -38,14 +38,7 @@ impl Probe {
     /// As [`Probe::sweep`], as if the monotonic clock stood at `now`.
     pub fn sweep_at(&mut self, now: Duration) -> Result<Swept, ProbeError> {
         let maps = &self.maps;
-        // Before the connections: a stream is made after its connection, so one without is left over.
-        let mut streams = Vec::new();
-        maps.streams
-            .entries(&mut streams)
-            .map_err(|source| ProbeError::ReadMap {
-                map: "STREAMS",
-                source,
-            })?;
+        let leftovers = Leftovers::read(maps)?;
         let mut connections = Vec::new();
         maps.connections
             .entries(&mut connections)
@@ -64,15 +57,69 @@ impl Probe {
                 alive.remove(&connection.id);
             }
         }
-        for (key, _) in streams.iter().filter(|(key, _)| !alive.contains(&key.conn)) {
-            maps.streams
-                .remove(key)
-                .map_err(|source| ProbeError::WriteMap {
+        leftovers.remove(maps, &alive)?;
+        Ok(swept)
+    }
+}
+
+/// What the tables hold for connections by their ids. To be read before the connections: each is made after its
+/// connection, so one whose connection is not found later is left over.
+pub(crate) struct Leftovers {
+    stash: Vec<(StashKey, Stash)>,
+    streams: Vec<(StreamKey, StreamValue)>,
+}
+
+/// Of [`StashKey::conn`]: the direction, not the connection.
+const STASH_DIRECTION: u64 = 1 << 63;
+
+impl Leftovers {
+    pub(crate) fn read(maps: &Maps) -> Result<Self, ProbeError> {
+        let mut both = Self {
+            stash: Vec::new(),
+            streams: Vec::new(),
+        };
+        maps.stash
+            .entries(&mut both.stash)
+            .map_err(|source| ProbeError::ReadMap {
+                map: "STASH",
+                source,
+            })?;
+        if let Some(map) = &maps.streams {
+            map.entries(&mut both.streams)
+                .map_err(|source| ProbeError::ReadMap {
                     map: "STREAMS",
                     source,
                 })?;
         }
-        Ok(swept)
+        Ok(both)
+    }
+
+    /// Removes what belongs to no connection of `alive`.
+    pub(crate) fn remove(&self, maps: &Maps, alive: &BTreeSet<u64>) -> Result<(), ProbeError> {
+        for (key, _) in self
+            .stash
+            .iter()
+            .filter(|(key, _)| !alive.contains(&(key.conn & !STASH_DIRECTION)))
+        {
+            maps.stash
+                .remove(key)
+                .map_err(|source| ProbeError::WriteMap {
+                    map: "STASH",
+                    source,
+                })?;
+        }
+        for (key, _) in self
+            .streams
+            .iter()
+            .filter(|(key, _)| !alive.contains(&key.conn))
+        {
+            let Some(map) = &maps.streams else { break };
+            map.remove(key).map_err(|source| ProbeError::WriteMap {
+                map: "STREAMS",
+                source,
+            })?;
+        }
+        Ok(())
     }
 }
 

@@ -47,11 +47,11 @@ pub use flow::Flow;
 pub use seen::Seen;
 pub use segment::{ACK, CWR, ECE, FIN, PSH, Packet, RST, SYN, Segment, URG};
 
-/// The program's entry for test runs: like `red`, but the direction is in `cb[0]`, since a test run cannot set
-/// `pkt_type`.
+/// The program's entry for test runs: like `red`, but with the direction in `cb[0]` (1: to the pod), since a test run
+/// cannot set `pkt_type`, and with the interface in `cb[1]`.
 const PROGRAM: &str = "red_test";
-/// A test run's packet comes from the loopback interface of the namespace.
-const LOOPBACK: u32 = 1;
+/// No real interface: the program takes the index from `cb[1]`.
+const INTERFACE: u32 = 1;
 /// `struct __sk_buff` up to the end of `cb`: what comes after it is taken as zero.
 const CONTEXT_BYTES: usize = 68;
 /// Of `cb[0]` in it.
@@ -101,7 +101,7 @@ impl Wire {
                 &target,
                 Interface {
                     name: "lo".to_owned(),
-                    index: LOOPBACK,
+                    index: INTERFACE,
                 },
             )?;
             Ok::<_, crate::ProbeError>(probe)
@@ -177,7 +177,7 @@ impl Wire {
                 &self.target,
                 Interface {
                     name: "lo".to_owned(),
-                    index: LOOPBACK,
+                    index: INTERFACE,
                 },
             )
         });
@@ -187,7 +187,8 @@ impl Wire {
     #[track_caller]
     fn run(&self, way: Way, packet: &[u8], times: u32) -> Duration {
         let mut context = [0_u8; CONTEXT_BYTES];
-        context[CB..CB + 4].copy_from_slice(&u32::from(way == Way::FromPod).to_ne_bytes());
+        context[CB..CB + 4].copy_from_slice(&u32::from(way == Way::ToPod).to_ne_bytes());
+        context[CB + 4..CB + 8].copy_from_slice(&INTERFACE.to_ne_bytes());
         let frame = ethernet(packet);
         let options = TestRunOptions {
             data_in: Some(&frame),

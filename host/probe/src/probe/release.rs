@@ -9,6 +9,7 @@ use owlk8s_model::TargetId;
 use super::{Link, Probe};
 use crate::ProbeError;
 use crate::slots::SlotPair;
+use crate::sweep::Leftovers;
 
 /// Closing a packet socket waits about 11 ms for an RCU grace period; waits that overlap cost one.
 const CLOSERS: usize = 64;
@@ -78,6 +79,7 @@ impl Probe {
     }
 
     fn forget_connections(&self, gone: &BTreeSet<u32>) -> Result<(), ProbeError> {
+        let leftovers = Leftovers::read(&self.maps)?;
         let mut connections = Vec::new();
         let map = &self.maps.connections;
         map.entries(&mut connections)
@@ -85,14 +87,22 @@ impl Probe {
                 map: "CONNS",
                 source,
             })?;
+        let mut alive = BTreeSet::new();
         for (key, connection) in connections {
             if gone.contains(&key.slot) || gone.contains(&connection.slot) {
                 map.remove(&key).map_err(|source| ProbeError::WriteMap {
                     map: "CONNS",
                     source,
                 })?;
+            } else {
+                alive.insert(connection.id);
             }
         }
+        leftovers.remove(&self.maps, &alive)?;
+        self.forget_closed(gone)
+    }
+
+    fn forget_closed(&self, gone: &BTreeSet<u32>) -> Result<(), ProbeError> {
         let mut closed = Vec::new();
         let map = &self.maps.closed;
         map.entries(&mut closed)

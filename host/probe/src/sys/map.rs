@@ -5,7 +5,9 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
-use owlk8s_ebpf_abi::{ClosedValue, Conn, ConnKey, RowKey, StreamKey, StreamValue, TargetEntry};
+use owlk8s_ebpf_abi::{
+    ClosedValue, Conn, ConnKey, RowKey, Stash, StashKey, StreamKey, StreamValue, TargetEntry,
+};
 
 /// A type that the kernel may read from and write to byte by byte.
 ///
@@ -33,6 +35,10 @@ unsafe impl Plain for Conn {}
 unsafe impl Plain for ClosedValue {}
 // SAFETY: as above: two u64.
 unsafe impl Plain for StreamKey {}
+// SAFETY: as above: two u64.
+unsafe impl Plain for StashKey {}
+// SAFETY: as above: two u32 and an array of u64.
+unsafe impl Plain for Stash {}
 // SAFETY: as above: two u64 and two u32.
 unsafe impl Plain for StreamValue {}
 

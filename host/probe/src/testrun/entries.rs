@@ -16,6 +16,8 @@ pub struct Entries {
     pub connections: usize,
     /// Closed connections that are remembered.
     pub closed: usize,
+    /// Segments that wait for those before them.
+    pub stash: usize,
     /// HTTP/2 streams that wait for an answer.
     pub streams: usize,
 }
@@ -29,7 +31,11 @@ impl Probe {
             rows: count("ROW_INDEX", &maps.row_index)?,
             connections: count("CONNS", &maps.connections)?,
             closed: count("CLOSED", &maps.closed)?,
-            streams: count("STREAMS", &maps.streams)?,
+            stash: count("STASH", &maps.stash)?,
+            streams: maps
+                .streams
+                .as_ref()
+                .map_or(Ok(0), |map| count("STREAMS", map))?,
         })
     }
 }
