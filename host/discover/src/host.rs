@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use owlk8s_model::{Target, TargetId, Workload};
@@ -80,7 +80,10 @@ impl Host {
             .await
             .unwrap_or_default();
         let mut places: Vec<Place> = Vec::new();
-        for (who, namespace) in found {
+        for (who, path) in found {
+            let Ok(namespace) = Namespace::open(path) else {
+                continue;
+            };
             let Ok(Some(nsid)) = self.kernel.nsid(&namespace).await else {
                 continue;
             };
@@ -181,9 +184,4 @@ impl Outside {
         let seen = self.neighbours.iter().filter(behind).map(|n| n.ip);
         routed.chain(seen).filter(|ip| is_reachable(*ip)).collect()
     }
-}
-
-/// Opens what may be a namespace; one that is gone or not permitted is none.
-fn open(path: &Path) -> Option<Namespace> {
-    Namespace::open(path).ok()
 }

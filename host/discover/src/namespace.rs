@@ -72,15 +72,6 @@ impl Namespace {
         Self::open("/proc/thread-self/ns/net")
     }
 
-    /// Device and inode: equal for two files of the same namespace, while one is open.
-    ///
-    /// # Errors
-    /// Where the file is of no file system that answers.
-    pub fn identity(&self) -> io::Result<(u64, u64)> {
-        let metadata = self.file.metadata()?;
-        Ok((metadata.dev(), metadata.ino()))
-    }
-
     /// Runs `work` on a thread of its own inside the namespace, and waits for it.
     ///
     /// # Errors
@@ -124,20 +115,23 @@ impl AsFd for Namespace {
     }
 }
 
-/// The namespace files right below a directory with their names, sorted; empty where the directory is not there.
-pub(crate) fn mounted(directory: &Path) -> Vec<(String, Namespace)> {
+/// The files right below a directory with their names, sorted; none where the directory is not there.
+pub(crate) fn mounted(directory: &Path) -> Vec<(String, PathBuf)> {
     let Ok(entries) = fs::read_dir(directory) else {
         return Vec::new();
     };
     let mut found: Vec<_> = entries
         .filter_map(|entry| {
             let entry = entry.ok()?;
-            Some((
-                entry.file_name().into_string().ok()?,
-                Namespace::open(entry.path()).ok()?,
-            ))
+            Some((entry.file_name().into_string().ok()?, entry.path()))
         })
         .collect();
-    found.sort_by(|a, b| a.0.cmp(&b.0));
+    found.sort_unstable();
     found
+}
+
+/// Device and inode: equal for two files of the same namespace.
+pub(crate) fn identity(path: &Path) -> Option<(u64, u64)> {
+    let metadata = fs::metadata(path).ok()?;
+    Some((metadata.dev(), metadata.ino()))
 }

@@ -3,12 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::open;
-use crate::namespace::{Namespace, mounted};
+use crate::namespace::{identity, mounted};
 
 /// Length of a container's id in hexadecimal digits, and of what people see of it.
 const CONTAINER_ID: usize = 64;
@@ -39,30 +38,28 @@ impl Inhabitant {
     }
 }
 
-/// Every namespace that can be opened, our own too.
-pub(super) fn inhabitants(root: &Path) -> Vec<(Inhabitant, Namespace)> {
-    let mut found: BTreeMap<(u64, u64), (Inhabitant, Namespace)> = BTreeMap::new();
-    for (name, namespace) in mounted(&root.join("run/netns")) {
-        if let Ok(identity) = namespace.identity() {
+/// Every namespace that can be seen, our own too, each with a file that stands for it.
+pub(super) fn inhabitants(root: &Path) -> Vec<(Inhabitant, PathBuf)> {
+    let mut found: BTreeMap<(u64, u64), (Inhabitant, PathBuf)> = BTreeMap::new();
+    for (name, path) in mounted(&root.join("run/netns")) {
+        if let Some(identity) = identity(&path) {
             let who = Inhabitant {
                 mounted_as: Some(name),
                 ..Inhabitant::default()
             };
-            found.entry(identity).or_insert((who, namespace));
+            found.entry(identity).or_insert((who, path));
         }
     }
     let podman = podman_names(root);
     for pid in pids(&root.join("proc")) {
         let directory = root.join("proc").join(pid.to_string());
-        let Some(namespace) = open(&directory.join("ns/net")) else {
-            continue;
-        };
-        let Ok(identity) = namespace.identity() else {
+        let path = directory.join("ns/net");
+        let Some(identity) = identity(&path) else {
             continue;
         };
         let (who, _) = found
             .entry(identity)
-            .or_insert_with(|| (Inhabitant::default(), namespace));
+            .or_insert_with(|| (Inhabitant::default(), path));
         // Processes come by id: the first in a namespace is the one it was made for, mostly.
         if who.process.is_none() {
             who.process = Some(format!(

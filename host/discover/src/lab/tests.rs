@@ -118,7 +118,6 @@ async fn work_that_panics_is_told_from_its_result() {
     let error = room
         .run(async { panic!("on purpose") })
         .await
-        .map(|()| ())
         .unwrap_err();
     assert!(matches!(error, LabError::Ended { .. }), "{error}");
 }

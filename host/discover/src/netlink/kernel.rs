@@ -166,7 +166,10 @@ impl Netlink for Kernel {
 
     async fn named_namespaces(&self) -> Result<Vec<NamedNamespace>, NetlinkError> {
         let mut found = Vec::new();
-        for (_, namespace) in mounted(Path::new(&self.named)) {
+        for (_, path) in mounted(Path::new(&self.named)) {
+            let Ok(namespace) = Namespace::open(path) else {
+                continue;
+            };
             // A leftover file that is no namespace any more has no id: skip it, others may do.
             let Ok(nsid) = self.nsid(&namespace).await else {
                 continue;
