@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::machine;
 use crate::plan::Toolchain;
 use crate::run::{announce, run};
-use crate::workspace::{cargo, cargo_at, path};
+use crate::workspace::{cargo, cargo_at, native_target, path};
 
 const BPF_TARGET: &str = "bpfel-unknown-none";
 const WASM_TARGET: &str = "wasm32-wasip2";
@@ -57,10 +57,7 @@ pub(crate) fn plugins(toolchain: Toolchain) -> Result<()> {
     }
     if toolchain == Toolchain::Debian {
         // Debian keeps rust-lld and wasm-component-ld off the PATH.
-        let linkers = format!(
-            "/usr/lib/rustlib/{}-unknown-linux-gnu/bin",
-            std::env::consts::ARCH
-        );
+        let linkers = format!("/usr/lib/rustlib/{}/bin", native_target());
         let path = std::env::var("PATH").unwrap_or_default();
         build
             .arg("-Zbuild-std=std,panic_abort")

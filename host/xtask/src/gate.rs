@@ -9,7 +9,7 @@ use anyhow::{Result, anyhow};
 use crate::compile;
 use crate::plan::Toolchain;
 use crate::run::{announce, human, run};
-use crate::workspace::{cargo, path};
+use crate::workspace::{cargo, native_target, path};
 
 /// Tests that load the machine disturb each other's timing: no more than this many at once.
 const TEST_THREADS: usize = 4;
@@ -19,8 +19,8 @@ type Check = fn(Toolchain) -> Result<()>;
 const CHECKS: &[(&str, Check)] = &[
     ("formatting", |_| formatting()),
     ("build: kernel program", compile::ebpf),
-    ("lints: kernel program", |_| guest_lints("ebpf/red")),
-    ("lints: plugins", |_| guest_lints("plugins")),
+    ("lints: kernel program", |_| ebpf_lints()),
+    ("lints: plugins", |_| plugin_lints()),
     ("build: plugins", compile::plugins),
     ("tests: plugins", |_| plugin_tests()),
     ("lints: host", |_| host_lints()),
@@ -68,14 +68,25 @@ fn formatting() -> Result<()> {
     Ok(())
 }
 
-/// The kernel program and the plugins are linted as native code: clippy exists only for the toolchain in use. Their own
-/// profiles are tuned for size, so these checks take the quick one.
-fn guest_lints(workspace: &str) -> Result<()> {
-    let mut clippy = cargo(workspace);
-    clippy.args(["clippy", "--quiet", "--workspace"]);
-    if workspace == "plugins" {
-        clippy.arg("--all-targets");
-    }
+/// Linted as native code: clippy exists only for the toolchain in use, which need not have the parts for eBPF.
+fn ebpf_lints() -> Result<()> {
+    let mut clippy = cargo("ebpf/red");
+    clippy.args([
+        "clippy",
+        "--release",
+        "--quiet",
+        "--target",
+        &native_target(),
+    ]);
+    run(clippy
+        .args(["--", "--deny", "warnings"])
+        .env("RUSTC_BOOTSTRAP", "1"))
+}
+
+/// Natively as well, and in the quick profile: their own is tuned for size.
+fn plugin_lints() -> Result<()> {
+    let mut clippy = cargo("plugins");
+    clippy.args(["clippy", "--quiet", "--workspace", "--all-targets"]);
     run(clippy.args(["--", "--deny", "warnings"]))
 }
 

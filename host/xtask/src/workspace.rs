@@ -15,6 +15,11 @@ pub(crate) fn path(relative: &str) -> PathBuf {
     root().join(relative)
 }
 
+/// The target of this machine, as Rust and Debian's Rust name it.
+pub(crate) fn native_target() -> String {
+    format!("{}-unknown-linux-gnu", std::env::consts::ARCH)
+}
+
 /// The cargo in use, in this directory of the checkout.
 pub(crate) fn cargo(directory: &str) -> Command {
     cargo_at("cargo", directory)
