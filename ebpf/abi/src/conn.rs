@@ -120,6 +120,8 @@ pub mod flag {
     pub const TENTATIVE: u16 = 512;
     /// The request's head is still open and its entry may yet become a probe.
     pub const HEAD: u16 = 1024;
+    /// `next` is a guess: no segment of this direction was read.
+    pub const GUESS: u16 = 4096;
     /// No byte of the expected body has come.
     pub const UNTOUCHED: u16 = 2048;
 }
@@ -172,14 +174,27 @@ impl Conn {
     }
 }
 
-/// Value of map `CLOSED`: where a closed connection ended, so that a late retransmission cannot bring it back.
+/// Value of map `EDGES`: where a connection's byte streams begin, from its SYN on, or where they ended, so that a late
+/// retransmission cannot bring it back. A bounded memory of the latest: what falls out of it costs a guess.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
-pub struct ClosedValue {
-    /// Next sequence number of the requests' direction.
+pub struct Edge {
+    /// Sequence number in the direction of whoever opened the connection.
     pub requests: u32,
-    /// Next sequence number of the answers' direction.
+    /// Sequence number in the other direction.
     pub answers: u32,
+    /// Bits of [`edge`].
+    pub known: u32,
+}
+
+/// Bits of [`Edge::known`].
+pub mod edge {
+    /// `requests` is where they begin.
+    pub const REQUESTS: u32 = 1;
+    /// `answers` is where they begin.
+    pub const ANSWERS: u32 = 2;
+    /// Both are where they ended.
+    pub const ENDED: u32 = 4;
 }
 
 /// Key of map `STASH`.

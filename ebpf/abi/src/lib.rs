@@ -10,8 +10,8 @@ mod counters;
 mod method;
 
 pub use conn::{
-    CARRY, ClosedValue, Conn, ConnKey, Dir, FIFO, FragKey, FragValue, Pending, STASH_BYTES, STASH_SEGMENTS, Scratch,
-    Segment, Stash, StashKey, StreamKey, StreamValue, WINDOW, flag,
+    CARRY, Edge, Conn, ConnKey, Dir, FIFO, FragKey, FragValue, Pending, STASH_BYTES, STASH_SEGMENTS, Scratch,
+    Segment, Stash, StashKey, StreamKey, StreamValue, WINDOW, edge, flag,
 };
 pub use counters::{BUCKETS, Loss, ROW_GRPC, ROW_PROBE, Row, RowKey, Slot, TargetEntry, bucket_of, target_flag};
 pub use method::{METHODS, METHOD_OTHER, method_key};

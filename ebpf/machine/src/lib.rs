@@ -24,7 +24,7 @@ pub mod scan;
 mod segment;
 
 use owlk8s_ebpf_abi::{
-    ClosedValue, Conn, ConnKey, FragKey, FragValue, Row, RowKey, Scratch, Slot, Stash, StashKey,
+    Edge, Conn, ConnKey, FragKey, FragValue, Row, RowKey, Scratch, Slot, Stash, StashKey,
 };
 
 /// What surrounds the machine: the packet, the clocks and the maps.
@@ -58,12 +58,10 @@ pub trait World {
     unsafe fn insert_conn(&self, key: &ConnKey, conn: *const Conn) -> Option<*mut Conn>;
     /// Forgets a connection.
     fn remove_conn(&self, key: &ConnKey);
-    /// Where a connection ended that was closed not long ago.
-    fn closed(&self, key: &ConnKey) -> Option<ClosedValue>;
-    /// Remembers where a connection ended.
-    fn set_closed(&self, key: &ConnKey, value: ClosedValue);
-    /// Forgets it.
-    fn remove_closed(&self, key: &ConnKey);
+    /// Where a connection begins or ended, if that is not long ago.
+    fn edge(&self, key: &ConnKey) -> Option<Edge>;
+    /// Remembers it.
+    fn set_edge(&self, key: &ConnKey, value: Edge);
 
     /// Keeps a segment; false when it cannot.
     unsafe fn put_stash(&self, key: &StashKey, value: *const Stash) -> bool;

@@ -1,7 +1,7 @@
 //! A segment's place: its connection, its place in the byte stream, and the connection's end.
 
 use owlk8s_ebpf_abi::{
-    ClosedValue, Conn, Dir, Loss, STASH_BYTES, STASH_SEGMENTS, Scratch, Slot, StashKey, TargetEntry, flag,
+    Conn, Dir, Edge, Loss, STASH_BYTES, STASH_SEGMENTS, Scratch, Slot, StashKey, TargetEntry, edge, flag,
 };
 
 use crate::bytes::{is_token, mask, word};
@@ -40,10 +40,8 @@ pub unsafe fn observe<W: World>(world: &W, target: &TargetEntry, to_pod: bool) {
     } else {
         ((*segment).destination_port, (*segment).source_port)
     };
-    if has(&*segment, SYN) && !has(&*segment, ACK) {
-        // A new connection may use the ports again; data in its SYN (TCP Fast Open) begins behind it.
-        world.remove_closed(key);
-        (*segment).seq = (*segment).seq.wrapping_add(1);
+    if has(&*segment, SYN) {
+        note_start(world, scratch);
     }
     let conn = match world.conn(key) {
         Some(conn) => conn,
@@ -82,57 +80,82 @@ impl<W> Flow<W> {
     }
 }
 
+/// Remembers where the streams of a connection begin. Data in a SYN (TCP Fast Open) begins behind it.
+#[inline(always)]
+unsafe fn note_start<W: World>(world: &W, scratch: *mut Scratch) {
+    let (segment, key) = (&raw mut (*scratch).segment, &(*scratch).key);
+    (*segment).seq = (*segment).seq.wrapping_add(1);
+    let start = if has(&*segment, ACK) {
+        // What the SYN said of itself is better than what the answer says of it.
+        let asked = world.edge(key).unwrap_or_default();
+        let requests = if asked.known == edge::REQUESTS { asked.requests } else { (*segment).ack };
+        Edge { requests, answers: (*segment).seq, known: edge::REQUESTS | edge::ANSWERS }
+    } else {
+        Edge { requests: (*segment).seq, answers: 0, known: edge::REQUESTS }
+    };
+    world.set_edge(key, start);
+}
+
+/// How far ahead of a connection's known beginning its first segment may be.
+const REORDERED: u32 = 1 << 20;
+
 /// Enters a connection whose first bytes could begin a request; a connection without such bytes costs no memory.
 #[inline(always)]
-unsafe fn enter<W: World>(
-    world: &W,
-    target: &TargetEntry,
-    slot: *mut Slot,
-    scratch: *mut Scratch,
-    to_pod: bool,
-) -> Option<*mut Conn> {
+unsafe fn enter<W: World>(world: &W, target: &TargetEntry, slot: *mut Slot, scratch: *mut Scratch, to_pod: bool) -> Option<*mut Conn> {
     let (segment, key) = (&(*scratch).segment, &(*scratch).key);
     if segment.len == 0 || has(segment, RST) || !to_pod && target.client_slot == 0 {
         return None;
     }
-    let first = (&raw mut (*scratch).window).cast::<u8>();
-    if !world.load(segment.offset, first, 1) {
-        return None;
-    }
-    let c = *first;
-    if !is_token(c) && c != b'\r' && c != b'\n' {
-        if c == 0x16 && to_pod && world.load(segment.offset, first, 3) && *first.add(1) == 3 && *first.add(2) <= 4 {
-            add(&raw mut (*slot).tls, 1);
-        }
-        return None;
-    }
-    if !to_pod && !method_begins(world, segment.offset, segment.len, first) {
-        return None;
-    }
-    if let Some(ended) = world.closed(key) {
-        let ended = if to_pod { ended.requests } else { ended.answers };
+    let known = world.edge(key).unwrap_or_default();
+    let mut start = segment.seq;
+    if known.known & edge::ENDED != 0 {
+        let ended = if to_pod { known.requests } else { known.answers };
         if (segment.seq.wrapping_sub(ended) as i32) < 0 {
             return None;
         }
+    } else if known.known & edge::REQUESTS != 0 && segment.seq.wrapping_sub(known.requests) < REORDERED && to_pod {
+        start = known.requests;
     }
+    if start == segment.seq && !could_begin(world, slot, scratch, to_pod) {
+        return None;
+    }
+    let answers_known = known.known & edge::ANSWERS != 0;
     // Its other fields are never written, and zero.
     let new = &raw mut (*scratch).conn;
     (*new).slot = if to_pod { target.slot } else { target.client_slot };
     (*new).client = u32::from(!to_pod);
     (*new).last_seen_ns = world.now_coarse();
     (*new).id = (world.now() << 16 ^ u64::from(key.remote_port)) & (u64::MAX >> 1);
-    (*new).first_seq = segment.seq;
-    (*new).requests.next = segment.seq;
+    (*new).first_seq = start;
+    (*new).requests.next = start;
     (*new).requests.state = state::START;
     (*new).requests.flags = flag::FIRST;
-    (*new).answers.next = segment.ack;
+    (*new).answers.next = if answers_known { known.answers } else { segment.ack };
     (*new).answers.state = state::LOST;
-    (*new).answers.flags = flag::FIRST;
+    (*new).answers.flags = if answers_known { flag::FIRST } else { flag::FIRST | flag::GUESS };
     let entered = world.insert_conn(key, new);
     if entered.is_none() {
         lose(slot, Loss::TableFull, 1);
     }
     entered
+}
+
+/// Whether the segment's first bytes could begin a request. What is TLS is counted.
+#[inline(always)]
+unsafe fn could_begin<W: World>(world: &W, slot: *mut Slot, scratch: *mut Scratch, to_pod: bool) -> bool {
+    let segment = &(*scratch).segment;
+    let first = (&raw mut (*scratch).window).cast::<u8>();
+    if !to_pod {
+        return method_begins(world, segment.offset, segment.len, first);
+    }
+    if !world.load(segment.offset, first, 1) {
+        return false;
+    }
+    let c = *first;
+    if c == 0x16 && world.load(segment.offset, first, 3) && *first.add(1) == 3 && *first.add(2) <= 4 {
+        add(&raw mut (*slot).tls, 1);
+    }
+    is_token(c) || c == b'\r' || c == b'\n'
 }
 
 /// Whether the segment begins with a frequent method: what is asked of it where the direction alone says nothing.
@@ -174,9 +197,8 @@ unsafe fn follow<W: World>(flow: &Flow<W>) {
         return;
     }
     let back = flow.back();
-    if (*back.dir).stashed != 0 && ((*segment).ack.wrapping_sub((*back.dir).next) as i32) > 0 {
-        // The receiver has what we miss: it will not come again.
-        pass_hole(&back);
+    if (*back.dir).stashed != 0 {
+        pass_hole(&back, (*segment).ack);
     }
     if (*segment).len == 0 && !has(&*segment, FIN) {
         return;
@@ -272,11 +294,12 @@ unsafe fn close<W: World>(flow: &Flow<W>) {
 unsafe fn forget<W: World>(flow: &Flow<W>) {
     let (conn, key) = (flow.conn, &(*flow.scratch).key);
     // One past the FIN: a retransmission of it is old too.
-    let ended = ClosedValue {
+    let ended = Edge {
         requests: (*conn).requests.next.wrapping_add(1),
         answers: (*conn).answers.next.wrapping_add(1),
+        known: edge::ENDED,
     };
-    (*flow.world).set_closed(key, ended);
+    (*flow.world).set_edge(key, ended);
     (*flow.world).remove_conn(key);
 }
 
@@ -286,7 +309,11 @@ unsafe fn place<W: World>(flow: &Flow<W>, seq: u32, offset: u32, len: u32, stash
     let (dir, cursor) = (flow.dir, flow.scratch);
     let ahead = seq.wrapping_sub((*dir).next);
     let mut old = 0;
-    if (ahead as i32) < 0 {
+    if ahead != 0 && (*dir).flags & flag::GUESS != 0 {
+        if stashed || !answer_begins(flow, offset, len) {
+            return false;
+        }
+    } else if (ahead as i32) < 0 {
         old = ahead.wrapping_neg();
         if old >= len {
             return true;
@@ -301,7 +328,8 @@ unsafe fn place<W: World>(flow: &Flow<W>, seq: u32, offset: u32, len: u32, stash
     (*cursor).remain = len - old;
     (*cursor).pos = 0;
     (*cursor).end = 0;
-    let flags = (*dir).flags;
+    let flags = (*dir).flags & !flag::GUESS;
+    (*dir).flags = flags;
     if (*dir).state == state::LOST {
         (*dir).state = state::START;
         (*dir).flags = flags | flag::TENTATIVE;
@@ -312,6 +340,13 @@ unsafe fn place<W: World>(flow: &Flow<W>, seq: u32, offset: u32, len: u32, stash
     (*flow.world).read(flow.conn, flow.slot, flow.scratch, how);
     (*dir).next = seq.wrapping_add(len);
     true
+}
+
+/// Whether a segment begins with an answer: what is asked of it where its place in the stream is not known.
+#[inline(always)]
+unsafe fn answer_begins<W: World>(flow: &Flow<W>, offset: u32, len: u32) -> bool {
+    let first = (&raw mut (*flow.scratch).window).cast::<u8>();
+    len >= 8 && (*flow.world).load(offset, first, 8) && read_u64(first) & mask(7) == word(b"HTTP/1.")
 }
 
 /// Skips a hole of `ahead` bytes whose content does not matter.
@@ -429,28 +464,35 @@ pub unsafe fn replay_step<W: World>(replay: &mut Replay<W>) -> bool {
     replay.idle > STASH_SEGMENTS as u32
 }
 
-/// Goes on behind a hole that will not be filled, at the first segment that is kept.
+/// What a window can hold at the most that matters here: an acknowledgement further ahead is none of this stream.
+const ACKED_AHEAD: u32 = 1 << 24;
+
+/// Goes on behind a hole that will not be filled, at the first segment that is kept: the receiver acknowledged more, so
+/// it has what we miss, and it will not come again.
 #[inline(always)]
-unsafe fn pass_hole<W: World>(flow: &Flow<W>) {
+unsafe fn pass_hole<W: World>(flow: &Flow<W>, ack: u32) {
     let dir = flow.dir;
     if !lock::<W>(dir) {
         return;
     }
+    let next = (*dir).next;
     let mut nearest = u32::MAX;
     let mut bit = 1u32;
     while bit < 1 << STASH_SEGMENTS {
         if let Some(stash) = (*flow.world).stash(&stash_key(flow, u64::from(bit))) {
-            let ahead = (*stash).seq.wrapping_sub((*dir).next);
+            let ahead = (*stash).seq.wrapping_sub(next);
             nearest = if ahead < nearest { ahead } else { nearest };
         }
         bit <<= 1;
     }
-    if nearest != u32::MAX {
+    let acked = ack.wrapping_sub(next);
+    if acked < ACKED_AHEAD && acked > nearest {
         // Where nothing was read yet, what lies before the first message is of no interest.
         if (*dir).flags & flag::FIRST == 0 {
             lose(flow.slot, Loss::Hole, 1);
         }
-        resume_at(dir, (*dir).next.wrapping_add(nearest));
+        (*dir).flags &= !flag::GUESS;
+        resume_at(dir, next.wrapping_add(nearest));
         replay(flow);
     }
     unlock(&raw mut (*dir).lock);

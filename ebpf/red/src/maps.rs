@@ -4,7 +4,7 @@ use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, Queue};
 use owlk8s_ebpf_abi::{
-    ClosedValue, Conn, ConnKey, FragKey, FragValue, Row, RowKey, Scratch, Slot, Stash, StashKey, StreamKey,
+    Edge, Conn, ConnKey, FragKey, FragValue, Row, RowKey, Scratch, Slot, Stash, StashKey, StreamKey,
     StreamValue, TargetEntry,
 };
 
@@ -44,9 +44,9 @@ pub static RECENT: Array<ConnKey> = Array::with_max_entries(65_536, 0);
 #[map]
 pub static RECENT_HEAD: Array<u64> = Array::with_max_entries(1, 0);
 
-/// Where connections ended.
+/// Where connections begin and ended.
 #[map]
-pub static CLOSED: LruHashMap<ConnKey, ClosedValue> = LruHashMap::with_max_entries(16_384, 0);
+pub static EDGES: LruHashMap<ConnKey, Edge> = LruHashMap::with_max_entries(16_384, 0);
 
 /// Segments beyond a hole.
 #[map]

@@ -5,13 +5,13 @@ use core::ffi::c_void;
 use aya_ebpf::bindings::{__sk_buff, BPF_ANY};
 use aya_ebpf::helpers::generated::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns, bpf_loop, bpf_skb_load_bytes};
 use owlk8s_ebpf_abi::{
-    ClosedValue, Conn, ConnKey, FragKey, FragValue, Loss, METHOD_OTHER, Row, RowKey, Scratch, Slot, Stash, StashKey,
+    Edge, Conn, ConnKey, FragKey, FragValue, Loss, METHOD_OTHER, Row, RowKey, Scratch, Slot, Stash, StashKey,
 };
 use owlk8s_ebpf_machine::scan::{self, Scan};
 use owlk8s_ebpf_machine::{Replay, Spin, World, drain, parse, replay_step};
 
 use crate::maps::{
-    CLOSED, CONNS, FRAGS, FREE_ROWS, METHODS, RECENT, RECENT_HEAD, ROW_INDEX, ROWS, SCRATCH, SLOTS, STASH,
+    EDGES, CONNS, FRAGS, FREE_ROWS, METHODS, RECENT, RECENT_HEAD, ROW_INDEX, ROWS, SCRATCH, SLOTS, STASH,
 };
 
 /// Steps over one segment: more than the largest (512 KiB) can take, a byte a step.
@@ -157,19 +157,14 @@ impl World for Kernel {
     }
 
     #[inline(always)]
-    fn closed(&self, key: &ConnKey) -> Option<ClosedValue> {
+    fn edge(&self, key: &ConnKey) -> Option<Edge> {
         // SAFETY: copied at once; a torn value costs one late retransmission its recognition.
-        unsafe { CLOSED.get(key) }.copied()
+        unsafe { EDGES.get(key) }.copied()
     }
 
     #[inline(always)]
-    fn set_closed(&self, key: &ConnKey, value: ClosedValue) {
-        let _ = CLOSED.insert(key, value, u64::from(BPF_ANY));
-    }
-
-    #[inline(always)]
-    fn remove_closed(&self, key: &ConnKey) {
-        let _ = CLOSED.remove(key);
+    fn set_edge(&self, key: &ConnKey, value: Edge) {
+        let _ = EDGES.insert(key, value, u64::from(BPF_ANY));
     }
 
     #[inline(always)]

@@ -9,8 +9,8 @@ use aya::programs::{ProgramError, SocketFilter};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 use owlk8s_ebpf_abi::{
-    ABI_VERSION, ClosedValue, Conn, ConnKey, METHODS, Row, RowKey, Slot, Stash, StashKey,
-    StreamKey, StreamValue, TargetEntry, method_key,
+    ABI_VERSION, Conn, ConnKey, Edge, METHODS, Row, RowKey, Slot, Stash, StashKey, StreamKey,
+    StreamValue, TargetEntry, method_key,
 };
 
 use crate::ProbeError;
@@ -56,7 +56,7 @@ pub(crate) struct Maps {
     pub(crate) row_index: KernelMap<RowKey, u32>,
     pub(crate) free_rows: KernelMap<(), u32>,
     pub(crate) connections: KernelMap<ConnKey, Conn>,
-    pub(crate) closed: KernelMap<ConnKey, ClosedValue>,
+    pub(crate) closed: KernelMap<ConnKey, Edge>,
     pub(crate) stash: KernelMap<StashKey, Stash>,
     /// Only where the program follows HTTP/2.
     pub(crate) streams: Option<KernelMap<StreamKey, StreamValue>>,
@@ -84,7 +84,7 @@ pub(crate) fn load(options: &Options) -> Result<(Ebpf, Maps), ProbeError> {
         row_index: open(&ebpf, "ROW_INDEX")?,
         free_rows: open(&ebpf, "FREE_ROWS")?,
         connections: open(&ebpf, "CONNS")?,
-        closed: open(&ebpf, "CLOSED")?,
+        closed: open(&ebpf, "EDGES")?,
         stash: open(&ebpf, "STASH")?,
         streams: ebpf
             .map("STREAMS")

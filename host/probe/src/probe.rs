@@ -31,7 +31,7 @@ pub struct Probe {
     watched: BTreeMap<TargetId, Watched>,
     /// Whom each interface counts for.
     owners: BTreeMap<u32, TargetId>,
-    reader: RowReader,
+    pub(crate) reader: RowReader,
 }
 
 /// A target that was asked for.

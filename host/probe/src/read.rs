@@ -112,3 +112,6 @@ pub(crate) fn counters(slot: Words<'_>) -> Counters {
 pub(crate) fn loss_offset(loss: Loss) -> usize {
     offset_of!(Slot, losses) + 8 * loss as usize
 }
+
+#[cfg(test)]
+mod tests;

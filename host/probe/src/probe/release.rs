@@ -107,13 +107,13 @@ impl Probe {
         let map = &self.maps.closed;
         map.entries(&mut closed)
             .map_err(|source| ProbeError::ReadMap {
-                map: "CLOSED",
+                map: "EDGES",
                 source,
             })?;
         for (key, _) in closed {
             if gone.contains(&key.slot) {
                 map.remove(&key).map_err(|source| ProbeError::WriteMap {
-                    map: "CLOSED",
+                    map: "EDGES",
                     source,
                 })?;
             }

@@ -6,7 +6,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use owlk8s_ebpf_abi::{
-    ClosedValue, Conn, ConnKey, RowKey, Stash, StashKey, StreamKey, StreamValue, TargetEntry,
+    Conn, ConnKey, Edge, RowKey, Stash, StashKey, StreamKey, StreamValue, TargetEntry,
 };
 
 /// A type that the kernel may read from and write to byte by byte.
@@ -32,7 +32,7 @@ unsafe impl Plain for ConnKey {}
 // SAFETY: as above.
 unsafe impl Plain for Conn {}
 // SAFETY: as above: two u32.
-unsafe impl Plain for ClosedValue {}
+unsafe impl Plain for Edge {}
 // SAFETY: as above: two u64.
 unsafe impl Plain for StreamKey {}
 // SAFETY: as above: two u64.
@@ -50,6 +50,8 @@ enum Command {
     UpdateElem = 2,
     DeleteElem = 3,
     GetNextKey = 4,
+    #[cfg(test)]
+    LookupAndDeleteElem = 21,
     LookupBatch = 24,
 }
 
@@ -234,6 +236,20 @@ impl<V: Plain> KernelMap<(), V> {
     /// To the end of a queue.
     pub(crate) fn push(&self, value: &V) -> io::Result<()> {
         self.insert(&(), value)
+    }
+
+    /// From the front of a queue.
+    #[cfg(test)]
+    pub(crate) fn pop(&self) -> io::Result<V> {
+        let mut value = MaybeUninit::<V>::uninit();
+        self.elem(
+            Command::LookupAndDeleteElem,
+            &(),
+            value.as_mut_ptr().cast(),
+            0,
+        )?;
+        // SAFETY: the call succeeded, so the kernel wrote the whole value; any bits are a `V`.
+        Ok(unsafe { value.assume_init() })
     }
 }
 

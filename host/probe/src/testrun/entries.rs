@@ -30,7 +30,7 @@ impl Probe {
             targets: count("TARGETS", &maps.targets)?,
             rows: count("ROW_INDEX", &maps.row_index)?,
             connections: count("CONNS", &maps.connections)?,
-            closed: count("CLOSED", &maps.closed)?,
+            closed: count("EDGES", &maps.closed)?,
             stash: count("STASH", &maps.stash)?,
             streams: maps
                 .streams

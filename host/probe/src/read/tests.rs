@@ -1,0 +1,176 @@
+//! The reader against maps that the test fills itself, with the kernel program loaded and idle.
+
+use std::mem::offset_of;
+use std::time::{Duration, Instant};
+
+use owlk8s_ebpf_abi::{Loss, ROW_GRPC, ROW_PROBE, Row, RowKey, Slot, bucket_of};
+use owlk8s_model::{Direction, Protocol, Reading, TargetId, TargetReading, UnixNanos};
+
+use crate::{Interface, Options, Probe};
+
+/// A probe with `targets` targets named by their interface indexes, from 1 on.
+fn probe(targets: u32, client: bool) -> Probe {
+    let options = Options {
+        targets,
+        rows: targets.max(4) * 4,
+        connections: 16,
+        count_client: client,
+    };
+    let mut probe = Probe::load_with(options).expect("loading the kernel program needs root");
+    for index in 1..=targets {
+        let interface = Interface {
+            name: format!("veth{index}"),
+            index,
+        };
+        probe
+            .attach_without_socket(&index.to_string().as_str().into(), interface)
+            .unwrap();
+    }
+    probe
+}
+
+/// As the kernel program counts: `count` requests of 1 ms each.
+fn count(probe: &Probe, row: u32, key: RowKey, count: u64) {
+    probe.maps.row_index.insert(&key, &row).unwrap();
+    let words = probe.maps.rows.element(row);
+    words.add(offset_of!(Row, count), count);
+    words.add(offset_of!(Row, duration_sum_ns), count * 1_000_000);
+    let bucket = bucket_of(1_000_000) as usize;
+    words.add(
+        offset_of!(Row, buckets) + 4 * (bucket & !1),
+        count << (32 * (bucket & 1)),
+    );
+    probe
+        .maps
+        .slots
+        .element(key.slot)
+        .add(offset_of!(Slot, started), count);
+}
+
+fn key(slot: u32, protocol: u8, method: u8, status: u16) -> RowKey {
+    RowKey {
+        slot,
+        protocol,
+        method,
+        status,
+    }
+}
+
+#[test]
+fn every_kind_of_row_has_its_name() {
+    let mut probe = probe(1, true);
+    count(&probe, 5, key(1, 11, 1, 200), 7);
+    count(&probe, 6, key(1, 11 | ROW_PROBE, 1, 200), 3);
+    count(&probe, 7, key(1, 20, 3, 503), 2);
+    count(&probe, 8, key(1, 10, 0, 404), 1);
+    count(&probe, 9, key(1, ROW_GRPC, 0, 14), 4);
+    count(&probe, 10, key(2, 11, 40, 201), 9);
+    probe
+        .maps
+        .slots
+        .element(1)
+        .add(super::loss_offset(Loss::Desync), 2);
+    probe
+        .maps
+        .slots
+        .element(1)
+        .add(super::loss_offset(Loss::Hole), 5);
+    let mut reading = probe.read(UnixNanos(5)).unwrap();
+    assert_eq!(reading.at, UnixNanos(5));
+    let Some(TargetReading::Active {
+        interface,
+        counters,
+        rows,
+        grpc,
+        ..
+    }) = reading.targets.remove(&"1".into())
+    else {
+        panic!("{reading:?}")
+    };
+    assert_eq!(interface, "veth1");
+    let names: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            (
+                row.direction,
+                row.protocol,
+                &*row.method.0,
+                row.status,
+                row.probe,
+                row.count,
+            )
+        })
+        .collect();
+    assert_eq!(
+        names,
+        [
+            (Direction::Server, Protocol::Http10, "_OTHER", 404, false, 1),
+            (Direction::Server, Protocol::Http11, "GET", 200, false, 7),
+            (Direction::Server, Protocol::Http11, "GET", 200, true, 3),
+            (Direction::Server, Protocol::Http2, "POST", 503, false, 2),
+            (Direction::Client, Protocol::Http11, "PURGE", 201, false, 9),
+        ]
+    );
+    assert_eq!((grpc.len(), grpc[0].status, grpc[0].count), (1, 14, 4));
+    assert_eq!(rows[1].duration_sum_ns, 7_000_000);
+    // 1 ms is in (2^(-80/8), 2^(-79/8)] seconds.
+    assert_eq!(
+        (rows[1].latency.offset, &*rows[1].latency.counts),
+        (-80, &[7][..])
+    );
+    assert_eq!(counters.lost, 2);
+    assert_eq!(
+        counters.losses.into_iter().collect::<Vec<_>>(),
+        [("desync".into(), 2), ("hole".into(), 5)]
+    );
+}
+
+#[test]
+fn detached_target_takes_its_rows_along() {
+    let mut probe = probe(2, false);
+    // The queue of free rows is full, and only the kernel program takes from it.
+    probe.maps.free_rows.pop().unwrap();
+    probe.maps.free_rows.pop().unwrap();
+    count(&probe, 1, key(1, 11, 1, 200), 7);
+    count(&probe, 2, key(2, 11, 1, 200), 8);
+    probe.detach(&"1".into()).unwrap();
+    let left = probe.maps.row_index.get(&key(1, 11, 1, 200)).unwrap();
+    assert_eq!(left, None);
+    assert_eq!(probe.maps.rows.element(1).from(0).sum::<u64>(), 0);
+    assert_eq!(probe.maps.slots.element(1).from(0).sum::<u64>(), 0);
+    let reading = probe.read(UnixNanos(0)).unwrap();
+    assert_eq!(
+        reading.targets.keys().collect::<Vec<_>>(),
+        [&TargetId::from("2")]
+    );
+}
+
+#[test]
+fn five_thousand_targets_are_read_at_once() {
+    let mut probe = probe(5000, false);
+    for slot in 1..=5000 {
+        count(&probe, slot, key(slot, 11, 1, 200), u64::from(slot));
+    }
+    let mut best = [Duration::MAX; 2];
+    for _ in 0..50 {
+        let start = Instant::now();
+        probe.reader.refresh(&probe.maps).unwrap();
+        best[0] = best[0].min(start.elapsed());
+        let start = Instant::now();
+        let reading = probe.read(UnixNanos(0)).unwrap();
+        best[1] = best[1].min(start.elapsed());
+        assert_eq!(requests(&reading), 5000 * 5001 / 2);
+    }
+    eprintln!(
+        "5,000 targets are read in {:?}, of which their index {:?}",
+        best[1], best[0]
+    );
+}
+
+fn requests(reading: &Reading) -> u64 {
+    let of = |target: &TargetReading| match target {
+        TargetReading::Active { rows, .. } => rows.iter().map(|row| row.count).sum::<u64>(),
+        other => panic!("{other:?}"),
+    };
+    reading.targets.values().map(of).sum()
+}
