@@ -1,1 +1,106 @@
-fn main() {}
+//! The agent: config -> build -> spawn -> drain.
+//!
+//! It knows all rooms and none knows it: discovery gives targets, the probe gives readings, the model
+//! folds them into snapshots, and the plugin process gets these. See `agent` for that way.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test panics where it fails"))]
+
+mod admin;
+mod agent;
+mod book;
+mod cli;
+mod config;
+mod demo;
+mod logs;
+mod places;
+mod plan;
+mod plugins;
+mod privilege;
+mod reader;
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::agent::Built;
+use crate::cli::{Cli, Command};
+use crate::config::{Config, ConfigError, process_env};
+
+/// The user asked for what cannot be; clap ends with it as well.
+const USAGE: u8 = 2;
+/// The agent could not begin, or could not go on.
+const FAILED: u8 = 1;
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        // Before any thread: the plugin process makes its own fences first.
+        Command::PluginHost => return owlk8s_plugin_host::plugin_process(),
+        Command::Run { config } => run(&config),
+        Command::Demo { duration } => demo::demo(duration),
+        Command::Config { config } => print_config(config.as_deref()),
+        Command::Version => print(concat!("owlk8s ", env!("CARGO_PKG_VERSION"), "\n")),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::from(if error.is::<ConfigError>() { USAGE } else { FAILED })
+        }
+    }
+}
+
+/// The chain, once, in one line.
+fn complain(error: &anyhow::Error) {
+    // With nowhere to complain to there is still the exit code.
+    let _ = writeln!(std::io::stderr(), "owlk8s: {error:#}");
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(())
+}
+
+fn print_config(path: Option<&Path>) -> anyhow::Result<()> {
+    let config = match path {
+        Some(path) => Config::load(path, &process_env)?,
+        None => Config::parse("defaults", "", &process_env)?,
+    };
+    print(&toml::to_string_pretty(&config)?)
+}
+
+fn run(path: &Path) -> anyhow::Result<()> {
+    let config = Config::load(path, &process_env)?;
+    logs::start(&process_env);
+    privilege::settle()?;
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+        let mut stop = Stop::listen()?;
+        let mut running = Built::new(config).await?.spawn()?;
+        let ended = running.until(stop.asked()).await;
+        running.drain().await;
+        Ok(ended?)
+    })
+}
+
+/// SIGTERM and SIGINT.
+pub(crate) struct Stop {
+    term: Signal,
+    int: Signal,
+}
+
+impl Stop {
+    /// From here on these signals end nothing by themselves.
+    pub(crate) fn listen() -> std::io::Result<Self> {
+        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+    }
+
+    /// Comes back with the first of them.
+    pub(crate) async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => tracing::info!(signal = "SIGTERM", "stopping"),
+            _ = self.int.recv() => tracing::info!(signal = "SIGINT", "stopping"),
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! `/metrics`: how the agent itself is doing, in the Prometheus text format 0.0.4. What it counts of
+//! the pods is the `prometheus` plugin's to show.
+
+use std::fmt::{Display, Write as _};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use owlk8s_model::{Snapshot, Status};
+use owlk8s_plugin_host::{SinkCounters, SinkState, SinkStatus};
+
+use crate::plugins::Plugins;
+use crate::reader::Cost;
+
+pub(super) fn render(
+    latest: Option<&Snapshot>,
+    cost: &Cost,
+    plugins: &Plugins,
+    up: Duration,
+) -> String {
+    let mut page = Page::default();
+    page.family("owlk8s_build_info", "gauge", "The running version.");
+    page.sample(
+        "owlk8s_build_info",
+        &[("version", env!("CARGO_PKG_VERSION"))],
+        1,
+    );
+    page.family("owlk8s_uptime_seconds", "gauge", "Since the agent's start.");
+    page.sample("owlk8s_uptime_seconds", &[], up.as_secs_f64());
+    page.family(
+        "owlk8s_windows_total",
+        "counter",
+        "Windows closed and offered to the sinks.",
+    );
+    page.sample(
+        "owlk8s_windows_total",
+        &[],
+        latest.map_or(0, |s| s.window.sequence),
+    );
+    page.family(
+        "owlk8s_read_duration_seconds",
+        "summary",
+        "Reading all counters out of the kernel.",
+    );
+    let nanos = cost.nanos.load(Ordering::Relaxed);
+    page.sample(
+        "owlk8s_read_duration_seconds_sum",
+        &[],
+        Duration::from_nanos(nanos).as_secs_f64(),
+    );
+    page.sample(
+        "owlk8s_read_duration_seconds_count",
+        &[],
+        cost.reads.load(Ordering::Relaxed),
+    );
+    page.family(
+        "owlk8s_connections",
+        "gauge",
+        "Connections followed in the kernel, when last swept.",
+    );
+    page.sample(
+        "owlk8s_connections",
+        &[],
+        cost.connections.load(Ordering::Relaxed),
+    );
+    if let Some(latest) = latest {
+        targets(&mut page, latest);
+    }
+    page.family(
+        "owlk8s_plugin_process_up",
+        "gauge",
+        "Whether the plugin process runs.",
+    );
+    page.sample("owlk8s_plugin_process_up", &[], u8::from(plugins.is_up()));
+    page.family(
+        "owlk8s_plugin_process_restarts_total",
+        "counter",
+        "Restarts of the plugin process.",
+    );
+    page.sample(
+        "owlk8s_plugin_process_restarts_total",
+        &[],
+        plugins.restarts(),
+    );
+    sinks(&mut page, &plugins.status());
+    page.0
+}
+
+fn targets(page: &mut Page, latest: &Snapshot) {
+    page.family("owlk8s_targets", "gauge", "Targets by status.");
+    for (status, name) in [
+        (Status::Active, "active"),
+        (Status::Waiting, "waiting"),
+        (Status::Degraded, "degraded"),
+        (Status::Failed, "failed"),
+    ] {
+        let count = latest.targets.iter().filter(|t| t.status == status).count();
+        page.sample("owlk8s_targets", &[("status", name)], count);
+    }
+    page.family(
+        "owlk8s_targets_confirmed_timestamp_seconds",
+        "gauge",
+        "When the source of targets last confirmed them.",
+    );
+    let confirmed = Duration::from_nanos(latest.targets_confirmed_at.0).as_secs_f64();
+    page.sample("owlk8s_targets_confirmed_timestamp_seconds", &[], confirmed);
+    page.family(
+        "owlk8s_losses_total",
+        "counter",
+        "Requests or messages seen and not counted, by reason.",
+    );
+    for target in &latest.targets {
+        for (reason, count) in target.totals.losses.iter().filter(|(_, count)| **count > 0) {
+            let labels = [
+                ("namespace", target.namespace.as_str()),
+                ("pod", &target.pod),
+                ("reason", reason),
+            ];
+            page.sample("owlk8s_losses_total", &labels, count);
+        }
+    }
+    page.family(
+        "owlk8s_coverage_ratio",
+        "gauge",
+        "Share of what was seen that is counted, aborted or in flight.",
+    );
+    for target in &latest.targets {
+        let labels = [
+            ("namespace", target.namespace.as_str()),
+            ("pod", &target.pod),
+        ];
+        page.sample("owlk8s_coverage_ratio", &labels, target.totals.coverage);
+    }
+}
+
+/// One counter of [`SinkCounters`] as a family.
+type SinkFamily = (&'static str, &'static str, fn(&SinkCounters) -> u64);
+
+const SINK_COUNTERS: [SinkFamily; 8] = [
+    ("windows_delivered", "Windows that arrived.", |c| {
+        c.windows_delivered
+    }),
+    ("windows_dropped", "Windows that never arrived.", |c| {
+        c.windows_dropped
+    }),
+    (
+        "plugin_faults",
+        "Calls that ended by a trap, a limit or the plugin's own error.",
+        |c| c.plugin_faults,
+    ),
+    (
+        "faults",
+        "Deliveries that the endpoint failed or refused.",
+        |c| c.sink_faults,
+    ),
+    ("bytes_delivered", "Payload bytes that arrived.", |c| {
+        c.bytes_delivered
+    }),
+    (
+        "rows_rejected",
+        "Rows that a backend refused for good.",
+        |c| c.rows_rejected,
+    ),
+    (
+        "requests_served",
+        "Requests answered by the responder.",
+        |c| c.requests_served,
+    ),
+    (
+        "log_lines_dropped",
+        "Log lines over the plugin's limit.",
+        |c| c.log_lines_dropped,
+    ),
+];
+
+fn sinks(page: &mut Page, sinks: &[SinkStatus]) {
+    if sinks.is_empty() {
+        return;
+    }
+    page.family(
+        "owlk8s_sink_active",
+        "gauge",
+        "Whether the sink takes windows.",
+    );
+    for sink in sinks {
+        page.sample(
+            "owlk8s_sink_active",
+            &[("sink", &sink.name)],
+            u8::from(sink.state == SinkState::Active),
+        );
+    }
+    page.family(
+        "owlk8s_sink_last_window",
+        "gauge",
+        "Sequence of the last window that arrived.",
+    );
+    for sink in sinks {
+        page.sample(
+            "owlk8s_sink_last_window",
+            &[("sink", &sink.name)],
+            sink.last_sequence,
+        );
+    }
+    for (name, help, read) in SINK_COUNTERS {
+        let name = format!("owlk8s_sink_{name}_total");
+        page.family(&name, "counter", help);
+        for sink in sinks {
+            page.sample(&name, &[("sink", &sink.name)], read(&sink.counters));
+        }
+    }
+}
+
+/// Text under construction.
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+        self.0.push_str(name);
+        for (at, (label, text)) in labels.iter().enumerate() {
+            let text = text
+                .replace('\\', "\\\\")
+                .replace('"', "\\\"")
+                .replace('\n', "\\n");
+            let _ = write!(
+                self.0,
+                "{}{label}=\"{text}\"",
+                if at == 0 { '{' } else { ',' }
+            );
+        }
+        let _ = writeln!(
+            self.0,
+            "{} {value}",
+            if labels.is_empty() { "" } else { "}" }
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn label_values_are_escaped_and_never_rewritten() {
+        let mut page = Page::default();
+        page.sample("x", &[("pod", "a-b\"c\\d\ne"), ("reason", "hole")], 3);
+        assert_eq!(page.0, "x{pod=\"a-b\\\"c\\\\d\\ne\",reason=\"hole\"} 3\n");
+    }
+}

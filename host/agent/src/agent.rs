@@ -1,0 +1,202 @@
+//! The agent's life: what is opened first ([`Built`]), what runs then ([`Running`]), how it ends.
+//!
+//! One window: `reader.window` reads the kernel and folds, the snapshot goes to the plugin host and to
+//! the admin endpoints. Neither can hold up the next one.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use owlk8s_discover::{Interfaces, discover};
+use owlk8s_model::{Snapshot, Status, TargetId, TargetSet, TargetSnapshot};
+use owlk8s_plugin_host::{HostOptions, PluginHost, Program};
+use owlk8s_probe::{Options, Probe};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use crate::admin::{self, Admin};
+use crate::book::Book;
+use crate::config::Config;
+use crate::places;
+use crate::plan::Plan;
+use crate::plugins::Plugins;
+use crate::reader::{Reader, ReaderGone};
+
+/// Connections that ended without a word are looked for this often.
+const SWEEP: Duration = Duration::from_secs(30);
+/// For the sinks to deliver the last window; the whole end stays below 5 s.
+const DRAIN: Duration = Duration::from_secs(4);
+
+/// All that can fail at the start has been opened.
+pub(crate) struct Built {
+    config: Config,
+    listener: TcpListener,
+    probe: Probe,
+    sets: watch::Receiver<Arc<TargetSet>>,
+    interfaces: Interfaces,
+    plugins: PluginHost,
+}
+
+impl Built {
+    pub(crate) async fn new(config: Config) -> anyhow::Result<Self> {
+        let listener = admin::listen(config.admin.listen).await?;
+        let probe = Probe::load_with(Options {
+            targets: config.probe.targets,
+            rows: config.probe.rows,
+            connections: config.probe.connections,
+            count_client: config.probe.client,
+        })?;
+        let sets = discover(&config.discovery).await?;
+        let interfaces = Interfaces::new()?;
+        let plugins = PluginHost::start(HostOptions {
+            sinks: config.sinks.clone(),
+            plugin_dirs: config.plugin_dirs.clone(),
+            secrets: config.secrets.clone(),
+            program: Program::default(),
+        })?;
+        Ok(Self {
+            config,
+            listener,
+            probe,
+            sets,
+            interfaces,
+            plugins,
+        })
+    }
+
+    pub(crate) fn spawn(self) -> anyhow::Result<Running> {
+        let Self {
+            config,
+            listener,
+            probe,
+            sets,
+            interfaces,
+            plugins,
+        } = self;
+        let address = listener.local_addr()?;
+        let book = Book::new(config.node.clone(), config.probe.include_probes);
+        let (reader, thread) =
+            Reader::spawn(probe, book).context("cannot start the reader's thread")?;
+        let (plans_in, plans) = watch::channel(Arc::default());
+        let (latest_in, latest) = watch::channel(None);
+        let plugins = Plugins::new(plugins);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(places::follow(interfaces, sets, latest.clone(), plans_in));
+        let shown = Admin {
+            reader: reader.clone(),
+            plugins: plugins.clone(),
+            latest,
+            started: Instant::now(),
+        };
+        tasks.spawn(admin::serve(listener, Arc::new(shown)));
+        tracing::info!(node = config.node, interval = ?config.interval, admin = %address,
+            sinks = config.sinks.len(), "started");
+        Ok(Running {
+            interval: config.interval,
+            reader,
+            thread,
+            plans,
+            latest: latest_in,
+            plugins,
+            tasks,
+        })
+    }
+}
+
+/// At work.
+pub(crate) struct Running {
+    interval: Duration,
+    reader: Reader,
+    thread: JoinHandle<()>,
+    plans: watch::Receiver<Arc<Plan>>,
+    latest: watch::Sender<Option<Arc<Snapshot>>>,
+    plugins: Plugins,
+    tasks: JoinSet<()>,
+}
+
+impl Running {
+    /// Closes a window each interval until `stop`, or until the reader fails.
+    pub(crate) async fn until(&mut self, stop: impl Future<Output = ()>) -> Result<(), ReaderGone> {
+        tokio::pin!(stop);
+        let mut windows = interval(self.interval);
+        windows.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut sweeps = interval(SWEEP);
+        sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut stop => return Ok(()),
+                Ok(()) = self.plans.changed() => {
+                    let plan = Arc::clone(&self.plans.borrow_and_update());
+                    self.reader.adopt(plan)?;
+                }
+                _ = windows.tick() => self.window().await?,
+                _ = sweeps.tick() => self.reader.sweep()?,
+            }
+        }
+    }
+
+    async fn window(&self) -> Result<(), ReaderGone> {
+        let snapshot = self.reader.window().await?;
+        let before = self.latest.send_replace(Some(Arc::clone(&snapshot)));
+        log_changes(before.as_deref(), &snapshot);
+        self.plugins.offer(snapshot);
+        Ok(())
+    }
+
+    /// One last window, what the sinks have goes out, everything is detached.
+    pub(crate) async fn drain(self) {
+        if let Err(error) = self.window().await {
+            tracing::error!(%error, "no last window");
+        }
+        let Self {
+            reader,
+            thread,
+            plugins,
+            mut tasks,
+            ..
+        } = self;
+        plugins.drain(DRAIN).await;
+        tasks.shutdown().await;
+        drop(reader);
+        let detached = tokio::task::spawn_blocking(move || thread.join());
+        match timeout(Duration::from_millis(800), detached).await {
+            Ok(Ok(Ok(()))) => tracing::info!("stopped"),
+            Ok(_) => tracing::error!("the reader's thread panicked"),
+            Err(_) => tracing::warn!("still detaching; the kernel does the rest"),
+        }
+    }
+}
+
+/// A line for each target whose status is another than it was.
+fn log_changes(before: Option<&Snapshot>, now: &Snapshot) {
+    for target in &now.targets {
+        let old = before.and_then(|b| find(b, &target.id));
+        if old.is_some_and(|old| old.status == target.status) {
+            continue;
+        }
+        let (id, interface, reason) = (&target.id, &target.interface, &target.reason);
+        match target.status {
+            Status::Active => tracing::info!(target = %id, interface, "active"),
+            Status::Waiting => tracing::info!(target = %id, reason, "waiting"),
+            Status::Degraded => tracing::warn!(target = %id, interface, reason, "degraded"),
+            Status::Failed => tracing::warn!(target = %id, reason, "failed"),
+        }
+    }
+    for target in before
+        .iter()
+        .flat_map(|b| &b.targets)
+        .filter(|t| find(now, &t.id).is_none())
+    {
+        tracing::info!(target = %target.id, "gone");
+    }
+}
+
+fn find<'a>(snapshot: &'a Snapshot, id: &TargetId) -> Option<&'a TargetSnapshot> {
+    let at = snapshot.targets.binary_search_by(|t| t.id.cmp(id)).ok()?;
+    Some(&snapshot.targets[at])
+}

@@ -1,0 +1,41 @@
+//! The command line as typed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+/// Counts the HTTP requests of this node's pods in the kernel and hands the numbers to plugins.
+#[derive(Parser)]
+#[command(name = "owlk8s", disable_version_flag = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Watch the targets of a configuration until SIGTERM or Ctrl-C
+    Run {
+        /// The configuration, a TOML file; `owlk8s config` prints one with every default
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Watch three pods of its own making, with servers and clients in them, and show the live table
+    Demo {
+        /// End after this time, such as `30s`; without it on Ctrl-C
+        #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
+        duration: Option<Duration>,
+    },
+    /// Print the configuration as it is in effect, every default included
+    Config {
+        /// Without it: the defaults
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Print the version
+    Version,
+    /// The process that runs the plugins; started by the agent
+    #[command(hide = true)]
+    PluginHost,
+}

@@ -1,0 +1,212 @@
+//! Follows the target set and looks up each target's interface, all targets at once, so that one which
+//! does not answer delays no other. What failed is asked again with backoff, what was found is looked
+//! at again now and then, and when it could not be attached: an interface may be replaced under the
+//! same name.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use owlk8s_discover::{Interface, Interfaces, ResolveError};
+use owlk8s_model::{Snapshot, Target, TargetId, TargetSet};
+use owlk8s_probe::Place;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use crate::plan::Plan;
+
+/// First wait after a failed look-up; doubles up to [`SLOWEST`].
+const FIRST: Duration = Duration::from_millis(250);
+/// Between look-ups that succeed, and at most between those that fail.
+const SLOWEST: Duration = Duration::from_secs(30);
+
+/// Runs until nobody wants plans. Should the source of targets end, its last set stays.
+pub(crate) async fn follow(
+    interfaces: Interfaces,
+    mut sets: watch::Receiver<Arc<TargetSet>>,
+    mut latest: watch::Receiver<Option<Arc<Snapshot>>>,
+    plans: watch::Sender<Arc<Plan>>,
+) {
+    let interfaces = Arc::new(interfaces);
+    let mut known = Known::default();
+    let mut asked: JoinSet<Answer> = JoinSet::new();
+    let mut source_lives = true;
+    known.adopt(&sets.borrow_and_update().clone());
+    loop {
+        for target in known.due(Instant::now()) {
+            let interfaces = Arc::clone(&interfaces);
+            asked.spawn(async move {
+                let found = interfaces.resolve(&target).await;
+                Answer { target, found }
+            });
+        }
+        plans.send_if_modified(|plan| {
+            let next = known.plan();
+            let changed = **plan != next;
+            if changed {
+                *plan = Arc::new(next);
+            }
+            changed
+        });
+        tokio::select! {
+            changed = sets.changed(), if source_lives => match changed {
+                Ok(()) => known.adopt(&sets.borrow_and_update().clone()),
+                Err(_) => {
+                    tracing::error!("the source of targets ended: going on with those known");
+                    source_lives = false;
+                }
+            },
+            Some(answer) = asked.join_next() => {
+                for answer in std::iter::once(answer).chain(std::iter::from_fn(|| asked.try_join_next())).flatten() {
+                    known.learn(answer, Instant::now());
+                }
+            }
+            Ok(()) = latest.changed() => {
+                if let Some(snapshot) = &*latest.borrow_and_update() {
+                    known.doubt(snapshot, Instant::now());
+                }
+            }
+            () = sleep_until(known.next_due()) => {}
+            () = plans.closed() => return,
+        }
+    }
+}
+
+struct Answer {
+    target: Arc<Target>,
+    found: Result<Interface, ResolveError>,
+}
+
+#[derive(Default)]
+struct Known {
+    set: Arc<TargetSet>,
+    entries: BTreeMap<TargetId, Entry>,
+}
+
+struct Entry {
+    target: Arc<Target>,
+    place: Option<Place>,
+    /// Look-ups that failed in a row.
+    failed: u32,
+    /// None while an answer is awaited.
+    due: Option<Instant>,
+}
+
+impl Known {
+    fn adopt(&mut self, set: &Arc<TargetSet>) {
+        let ids: BTreeSet<_> = set.targets.iter().map(|t| &t.id).collect();
+        self.entries.retain(|id, _| ids.contains(id));
+        for target in &set.targets {
+            let now = Some(Instant::now());
+            let entry = self
+                .entries
+                .entry(target.id.clone())
+                .or_insert_with(|| Entry {
+                    target: Arc::clone(target),
+                    place: None,
+                    failed: 0,
+                    due: now,
+                });
+            if (&entry.target.ips, &entry.target.interface) != (&target.ips, &target.interface) {
+                (entry.failed, entry.due) = (0, now);
+            }
+            entry.target = Arc::clone(target);
+        }
+        self.set = Arc::clone(set);
+    }
+
+    /// Those to be asked about now; they are not due again before their answer.
+    fn due(&mut self, now: Instant) -> Vec<Arc<Target>> {
+        let due = self
+            .entries
+            .values_mut()
+            .filter(|e| e.due.is_some_and(|due| due <= now));
+        due.map(|entry| {
+            entry.due = None;
+            Arc::clone(&entry.target)
+        })
+        .collect()
+    }
+
+    fn next_due(&self) -> Instant {
+        self.entries
+            .values()
+            .filter_map(|e| e.due)
+            .min()
+            .unwrap_or_else(|| Instant::now() + SLOWEST)
+    }
+
+    fn learn(&mut self, Answer { target, found }: Answer, now: Instant) {
+        let Some(entry) = self.entries.get_mut(&target.id) else {
+            return;
+        };
+        if (&entry.target.ips, &entry.target.interface) != (&target.ips, &target.interface) {
+            // An answer about what it was before.
+            entry.due = Some(now);
+            return;
+        }
+        entry.place = Some(match found {
+            Ok(interface) => {
+                entry.failed = 0;
+                entry.due = Some(now + SLOWEST);
+                Place::On(owlk8s_probe::Interface {
+                    name: interface.name,
+                    index: interface.index,
+                })
+            }
+            Err(error) => {
+                entry.due = Some(now + backoff(entry.failed));
+                entry.failed += 1;
+                let why = chain(&error);
+                if error.is_permanent() {
+                    Place::Failed(why)
+                } else {
+                    Place::Waiting(why)
+                }
+            }
+        });
+    }
+
+    /// Those that have a place and are not attached there: it may not be theirs any more.
+    fn doubt(&mut self, snapshot: &Snapshot, now: Instant) {
+        for target in snapshot
+            .targets
+            .iter()
+            .filter(|target| target.hook.is_none())
+        {
+            let Some(entry) = self.entries.get_mut(&target.id) else {
+                continue;
+            };
+            if matches!(entry.place, Some(Place::On(_))) {
+                entry.due = entry.due.map(|due| due.min(now));
+            }
+        }
+    }
+
+    fn plan(&self) -> Plan {
+        let places = self
+            .entries
+            .iter()
+            .filter_map(|(id, e)| Some((id.clone(), e.place.clone()?)));
+        Plan {
+            set: Arc::clone(&self.set),
+            places: places.collect(),
+        }
+    }
+}
+
+fn backoff(failed: u32) -> Duration {
+    FIRST
+        .saturating_mul(2u32.saturating_pow(failed))
+        .min(SLOWEST)
+}
+
+/// An error in one line, with its causes.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
+}

@@ -1,0 +1,58 @@
+//! The plugin host as the windows and the admin endpoints share it. The drain takes it away; what is
+//! asked after that finds nothing.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use owlk8s_model::Snapshot;
+use owlk8s_plugin_host::{PluginHost, SinkStatus};
+
+/// Cheap to clone; the lock is never held for longer than a copy takes.
+#[derive(Clone)]
+pub(crate) struct Plugins {
+    host: Arc<Mutex<Option<PluginHost>>>,
+}
+
+impl Plugins {
+    pub(crate) fn new(host: PluginHost) -> Self {
+        Self {
+            host: Arc::new(Mutex::new(Some(host))),
+        }
+    }
+
+    pub(crate) fn offer(&self, snapshot: Arc<Snapshot>) {
+        if let Some(host) = &*self.lock() {
+            host.offer(snapshot);
+        }
+    }
+
+    pub(crate) fn status(&self) -> Vec<SinkStatus> {
+        self.lock()
+            .as_ref()
+            .map(PluginHost::status)
+            .unwrap_or_default()
+    }
+
+    /// Whether the plugin process runs.
+    pub(crate) fn is_up(&self) -> bool {
+        self.lock()
+            .as_ref()
+            .is_some_and(|host| host.pid().is_some())
+    }
+
+    pub(crate) fn restarts(&self) -> u64 {
+        self.lock().as_ref().map_or(0, PluginHost::restarts)
+    }
+
+    /// Lets the sinks deliver what waits, and ends the plugin process.
+    pub(crate) async fn drain(&self, within: Duration) {
+        let host = self.lock().take();
+        if let Some(host) = host {
+            host.drain(within).await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<PluginHost>> {
+        self.host.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,198 @@
+//! The real agent on a lab's node.
+
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::lab::Lab;
+use super::within;
+
+pub const BINARY: &str = env!("CARGO_BIN_EXE_owlk8s");
+/// The node has a loopback of its own, so each lab's agent can have the same.
+const ADMIN: &str = "127.0.0.1:9465";
+
+pub struct Agent<'a> {
+    lab: &'a Lab,
+    child: Child,
+    pub stdout: PathBuf,
+    pub stderr: PathBuf,
+}
+
+/// A configuration with these pods as static targets, and `more` after it.
+pub fn config(targets: &[String], more: &str) -> String {
+    format!(
+        "node = \"lab\"\ninterval = \"200ms\"\n[discovery.static]\ntargets = [\n{}\n]\n{more}",
+        targets.join(",\n")
+    )
+}
+
+impl<'a> Agent<'a> {
+    /// Started, and answering at its admin port.
+    pub fn start(lab: &'a Lab, config: &str) -> Self {
+        let dir = lab.dir.path();
+        let (file, stdout, stderr) = (
+            dir.join("owlk8s.toml"),
+            dir.join("stdout"),
+            dir.join("stderr"),
+        );
+        std::fs::write(&file, config).unwrap();
+        let child = lab
+            .command("node", BINARY)
+            .args(["run", "--config"])
+            .arg(&file)
+            .stdout(std::fs::File::create(&stdout).unwrap())
+            .stderr(std::fs::File::create(&stderr).unwrap())
+            .spawn()
+            .unwrap();
+        let mut agent = Self {
+            lab,
+            child,
+            stdout,
+            stderr,
+        };
+        within(Duration::from_secs(20), "the agent is live", || {
+            if let Some(ended) = agent.child.try_wait().unwrap() {
+                panic!("the agent ended with {ended}: {}", agent.log());
+            }
+            agent.get("/livez").map(|_| ()).map_err(|e| e.to_string())
+        });
+        agent
+    }
+
+    /// As [`start`](Self::start), and every target is attached.
+    pub fn attached(lab: &'a Lab, config: &str) -> Self {
+        let agent = Self::start(lab, config);
+        within(Duration::from_secs(10), "all targets are attached", || {
+            let snapshot = agent.snapshot();
+            let targets = snapshot["targets"].as_array().unwrap();
+            let all = !targets.is_empty() && targets.iter().all(|t| !t["hook"].is_null());
+            if all {
+                Ok(())
+            } else {
+                Err(format!("{snapshot}\n{}", agent.log()))
+            }
+        });
+        agent
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Status and body of one of its endpoints.
+    pub fn get(&self, path: &str) -> std::io::Result<(u16, String)> {
+        self.ask("GET", path)
+    }
+
+    pub fn ask(&self, method: &str, path: &str) -> std::io::Result<(u16, String)> {
+        request(self.lab, ADMIN.parse().unwrap(), method, path)
+    }
+
+    pub fn json(&self, path: &str) -> Value {
+        let (status, body) = self.get(path).unwrap();
+        assert_eq!(status, 200, "{path}: {body}");
+        serde_json::from_str(&body).unwrap()
+    }
+
+    pub fn snapshot(&self) -> Value {
+        self.json("/snapshot")
+    }
+
+    /// A pod of a fresh snapshot.
+    pub fn pod(&self, name: &str) -> Value {
+        let snapshot = self.snapshot();
+        let targets = snapshot["targets"].as_array().unwrap();
+        targets
+            .iter()
+            .find(|t| t["pod"] == name)
+            .unwrap_or_else(|| panic!("no {name} in {snapshot}"))
+            .clone()
+    }
+
+    /// What it wrote to standard error so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.stderr).unwrap()
+    }
+
+    /// Pids of its children.
+    pub fn children(&self) -> Vec<u32> {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        let children =
+            threads.flat_map(|t| std::fs::read_to_string(t.unwrap().path().join("children")));
+        children
+            .flat_map(|list| {
+                list.split_whitespace()
+                    .map(|pid| pid.parse().unwrap())
+                    .collect::<Vec<_>>()
+            })
+            .collect()
+    }
+
+    /// SIGTERM, and how it ended.
+    pub fn stop(&mut self, within_limit: Duration) -> ExitStatus {
+        signal(self.pid(), "TERM");
+        let child = &mut self.child;
+        within(within_limit, "the agent ends", || {
+            child
+                .try_wait()
+                .unwrap()
+                .ok_or_else(|| "it runs".to_owned())
+        })
+    }
+}
+
+impl Drop for Agent<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("--- agent's log\n{}", self.log());
+        }
+        if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+            signal(self.pid(), "TERM");
+            let end = std::time::Instant::now() + Duration::from_secs(8);
+            while self.child.try_wait().is_ok_and(|ended| ended.is_none())
+                && std::time::Instant::now() < end
+            {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            let _ = self.child.kill();
+        }
+        let _ = self.child.wait();
+    }
+}
+
+/// One HTTP request on the node; status and body.
+pub fn request(
+    lab: &Lab,
+    to: SocketAddr,
+    method: &str,
+    path: &str,
+) -> std::io::Result<(u16, String)> {
+    let mut asked = lab.connect("node", to)?;
+    asked.set_read_timeout(Some(Duration::from_secs(5)))?;
+    write!(
+        asked,
+        "{method} {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n"
+    )?;
+    let mut answer = Vec::new();
+    asked.read_to_end(&mut answer)?;
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok());
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
+    status
+        .map(|status| (status, body.to_owned()))
+        .ok_or_else(|| std::io::Error::other(answer.clone()))
+}
+
+/// Sends a signal to one process.
+pub fn signal(pid: u32, name: &str) {
+    let sent = Command::new("kill")
+        .arg(format!("-{name}"))
+        .arg(pid.to_string())
+        .stderr(Stdio::null())
+        .status();
+    assert!(sent.unwrap().success(), "cannot send SIG{name} to {pid}");
+}

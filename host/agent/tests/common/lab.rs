@@ -1,0 +1,163 @@
+//! A node with pods and one client, each a network namespace behind a veth on the node's bridge.
+
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+static MADE: AtomicU32 = AtomicU32::new(0);
+
+pub struct Lab {
+    prefix: String,
+    hosts: Vec<String>,
+    /// For configurations, logs and outputs; goes with the lab.
+    pub dir: tempfile::TempDir,
+}
+
+impl Lab {
+    /// A node with pods `p1`..`pN` and the client `c1`.
+    pub fn new(pods: usize) -> Self {
+        assert!(
+            rustix::process::geteuid().is_root(),
+            "needs root: it makes network namespaces and loads a filter"
+        );
+        need("ip", "iproute2");
+        need("nsenter", "util-linux");
+        let prefix = format!(
+            "owl{}x{}",
+            std::process::id(),
+            MADE.fetch_add(1, Ordering::Relaxed)
+        );
+        let dir = tempfile::tempdir().unwrap();
+        // nginx's workers are another user.
+        std::fs::set_permissions(
+            dir.path(),
+            std::os::unix::fs::PermissionsExt::from_mode(0o755),
+        )
+        .unwrap();
+        let hosts = (1..=pods)
+            .map(|i| format!("p{i}"))
+            .chain(["c1".to_owned()])
+            .collect();
+        let lab = Self { prefix, hosts, dir };
+        lab.namespace("node");
+        let node = lab.netns("node");
+        ip(&["-n", &node, "link", "add", "br0", "type", "bridge"]);
+        ip(&["-n", &node, "addr", "add", "10.79.0.1/24", "dev", "br0"]);
+        ip(&["-n", &node, "link", "set", "br0", "up"]);
+        for host in &lab.hosts {
+            lab.attach(host);
+        }
+        lab
+    }
+
+    fn namespace(&self, who: &str) {
+        ip(&["netns", "add", &self.netns(who)]);
+        ip(&["-n", &self.netns(who), "link", "set", "lo", "up"]);
+    }
+
+    fn attach(&self, host: &str) {
+        self.namespace(host);
+        let (node, own, veth) = (self.netns("node"), self.netns(host), self.interface(host));
+        ip(&[
+            "-n", &node, "link", "add", &veth, "type", "veth", "peer", "name", "eth0", "netns",
+            &own,
+        ]);
+        ip(&["-n", &node, "link", "set", &veth, "master", "br0"]);
+        ip(&["-n", &node, "link", "set", &veth, "up"]);
+        ip(&[
+            "-n",
+            &own,
+            "addr",
+            "add",
+            &format!("{}/24", self.ip(host)),
+            "dev",
+            "eth0",
+        ]);
+        ip(&["-n", &own, "link", "set", "eth0", "up"]);
+    }
+
+    fn netns(&self, who: &str) -> String {
+        format!("{}-{who}", self.prefix)
+    }
+
+    /// Host-side interface of a pod.
+    pub fn interface(&self, host: &str) -> String {
+        format!("vh{host}")
+    }
+
+    pub fn ip(&self, host: &str) -> String {
+        let at = self
+            .hosts
+            .iter()
+            .position(|h| h == host)
+            .unwrap_or_else(|| panic!("no host {host} in this lab"));
+        format!("10.79.0.{}", at + 11)
+    }
+
+    /// A program that will run in a namespace.
+    pub fn command(&self, who: &str, program: impl AsRef<Path>) -> Command {
+        let mut command = Command::new("nsenter");
+        command
+            .arg(format!("--net=/run/netns/{}", self.netns(who)))
+            .arg(program.as_ref());
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// A connection that begins in a namespace.
+    pub fn connect(&self, who: &str, to: SocketAddr) -> std::io::Result<TcpStream> {
+        let inside = std::fs::File::open(format!("/run/netns/{}", self.netns(who)))?;
+        // A thread of its own: the namespace is a thread's, and this one ends with it.
+        let connect = move || {
+            move_into_link_name_space(inside.as_fd(), Some(LinkNameSpaceType::Network))?;
+            TcpStream::connect_timeout(&to, Duration::from_secs(2))
+        };
+        std::thread::spawn(connect).join().unwrap()
+    }
+
+    /// A target of `[discovery.static]`, by name and interface.
+    pub fn target(&self, pod: &str) -> String {
+        format!(
+            "{{ pod = \"{pod}\", namespace = \"lab\", workload = \"Deployment/web\", services = [\"web\"], \
+             ips = [\"{}\"], interface = \"{}\" }}",
+            self.ip(pod),
+            self.interface(pod)
+        )
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        for host in self.hosts.iter().map(String::as_str).chain(["node"]) {
+            let _ = Command::new("ip")
+                .args(["netns", "del", &self.netns(host)])
+                .stderr(Stdio::null())
+                .status();
+        }
+    }
+}
+
+fn ip(arguments: &[&str]) {
+    let done = Command::new("ip").args(arguments).output().unwrap();
+    assert!(
+        done.status.success(),
+        "ip {}: {}",
+        arguments.join(" "),
+        String::from_utf8_lossy(&done.stderr)
+    );
+}
+
+/// A tool that the test needs, or its package as the failure.
+pub fn need(tool: &str, package: &str) {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let sbin = ["/usr/sbin", "/sbin"].map(std::path::PathBuf::from);
+    let found = std::env::split_paths(&path)
+        .chain(sbin)
+        .any(|dir| dir.join(tool).exists());
+    assert!(found, "{tool} is missing: apt-get install {package}");
+}

@@ -1,0 +1,165 @@
+//! The agent's endpoints, its end, and what it holds.
+
+mod common;
+
+use std::os::unix::process::ExitStatusExt;
+use std::time::{Duration, Instant};
+
+use common::agent::config;
+use common::{Agent, Lab, Nginx, shipped, within};
+
+#[test]
+fn readyz_is_ready_after_the_first_reading() {
+    let lab = Lab::new(1);
+    let agent = Agent::start(&lab, &config(&[lab.target("p1")], ""));
+    within(Duration::from_secs(5), "ready", || {
+        match agent.get("/readyz").unwrap() {
+            (200, body) if body == "ready\n" => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+    assert_eq!(agent.get("/livez").unwrap(), (200, "live\n".to_owned()));
+}
+
+#[test]
+fn an_unknown_path_is_answered_with_those_there_are() {
+    let lab = Lab::new(1);
+    let agent = Agent::start(&lab, &config(&[lab.target("p1")], ""));
+    let listing = "nothing at /metric; there are\n/livez\n/readyz\n/metrics\n/snapshot\n/plugins\n";
+    assert_eq!(agent.get("/metric").unwrap(), (404, listing.to_owned()));
+    assert_eq!(
+        agent.ask("POST", "/snapshot").unwrap(),
+        (405, "only GET and HEAD\n".to_owned())
+    );
+}
+
+#[test]
+fn our_own_metrics_pass_promtool() {
+    use std::io::Write;
+    common::lab::need("promtool", "prometheus");
+    let lab = Lab::new(1);
+    let agent = Agent::attached(&lab, &config(&[lab.target("p1")], ""));
+    let metrics = within(Duration::from_secs(5), "the first window is closed", || {
+        let (_, metrics) = agent.get("/metrics").unwrap();
+        if metrics.contains("owlk8s_targets{status=\"active\"} 1\n") {
+            Ok(metrics)
+        } else {
+            Err(metrics)
+        }
+    });
+    let mut promtool = std::process::Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    promtool
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(metrics.as_bytes())
+        .unwrap();
+    let checked = promtool.wait_with_output().unwrap();
+    assert!(
+        checked.status.success(),
+        "{}\n{metrics}",
+        String::from_utf8_lossy(&checked.stderr)
+    );
+    for name in [
+        "owlk8s_windows_total",
+        "owlk8s_read_duration_seconds_sum",
+        "owlk8s_plugin_process_restarts_total",
+    ] {
+        assert!(
+            metrics.contains(&format!("\n{name} ")),
+            "{name} in {metrics}"
+        );
+    }
+}
+
+#[test]
+fn sigterm_drains_the_last_requests_to_the_sink_and_ends_within_5_seconds() {
+    shipped("json-log");
+    let lab = Lab::new(1);
+    let nginx = Nginx::start(&lab, "p1");
+    let out = lab.dir.path().join("out.json");
+    // One window at the start, the next after an hour: what arrives is the drain's.
+    let sink = format!(
+        "[[sinks]]\nname = \"json\"\nplugin = \"json-log\"\nendpoints.out = {{ kind = \"file\", path = \"{}\" }}\n",
+        out.display()
+    );
+    let mut agent = Agent::attached(
+        &lab,
+        &config(&[lab.target("p1")], &sink).replace("200ms", "1h"),
+    );
+    within(Duration::from_secs(5), "ready", || {
+        match agent.get("/readyz").unwrap() {
+            (200, _) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+    for _ in 0..7 {
+        nginx.get("/200");
+    }
+    let asked = Instant::now();
+    let ended = agent.stop(Duration::from_secs(6));
+    assert!(
+        asked.elapsed() < Duration::from_secs(5),
+        "took {:?}",
+        asked.elapsed()
+    );
+    assert_eq!(
+        (ended.code(), ended.signal()),
+        (Some(0), None),
+        "{}",
+        agent.log()
+    );
+    let written = std::fs::read_to_string(&out).unwrap();
+    let last: serde_json::Value =
+        serde_json::from_str(written.lines().last().expect("a line")).unwrap();
+    assert_eq!(last["metrics"]["requests"], 7, "{written}");
+}
+
+#[test]
+fn nothing_is_left_behind_after_the_end() {
+    let lab = Lab::new(1);
+    let mut agent = Agent::attached(&lab, &config(&[lab.target("p1")], ""));
+    let children = agent.children();
+    agent.stop(Duration::from_secs(6));
+    for child in children {
+        assert!(
+            !std::path::Path::new(&format!("/proc/{child}")).exists(),
+            "child {child} lives on"
+        );
+    }
+}
+
+#[test]
+fn the_agent_gives_up_the_capabilities_it_does_not_need() {
+    let lab = Lab::new(1);
+    let agent = Agent::start(&lab, &config(&[lab.target("p1")], ""));
+    let status = std::fs::read_to_string(format!("/proc/{}/status", agent.pid())).unwrap();
+    let effective = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:\t"))
+        .unwrap();
+    let held = u64::from_str_radix(effective, 16).unwrap();
+    // From linux/capability.h.
+    for (bit, name) in [
+        (0, "CHOWN"),
+        (1, "DAC_OVERRIDE"),
+        (16, "SYS_MODULE"),
+        (17, "SYS_RAWIO"),
+        (22, "SYS_BOOT"),
+    ] {
+        assert_eq!(held >> bit & 1, 0, "CAP_{name} is held");
+    }
+    for (bit, name) in [(13, "NET_RAW"), (39, "BPF")] {
+        assert_eq!(held >> bit & 1, 1, "CAP_{name} is not held");
+    }
+    assert!(
+        agent.log().contains("CAP_BPF"),
+        "the log says what is held: {}",
+        agent.log()
+    );
+}
