@@ -156,9 +156,10 @@ pub(crate) const DEBIAN_RUST: &[Package] = &[
         "rust-web-src",
         "the standard library's sources: plugins compile it for WebAssembly",
     ),
+    package("rust-web-llvm", "wasm-component-ld, which links plugins"),
     package(
-        "rust-web-llvm",
-        "rust-lld and wasm-component-ld, which link plugins",
+        "lld-22",
+        "the linker behind rust-web-llvm's rust-lld, which only recommends it",
     ),
     package("wasi-libc", "the C library of WebAssembly plugins"),
 ];
