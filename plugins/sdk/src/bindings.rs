@@ -7,6 +7,7 @@
     missing_docs,
     unreachable_pub,
     clippy::allow_attributes_without_reason,
+    clippy::too_many_arguments,
     reason = "generated code"
 )]
 

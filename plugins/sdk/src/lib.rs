@@ -13,6 +13,11 @@
 //! What an instance keeps in memory is gone with the window; what must last goes to [`state`]. A
 //! panic ends the window of this sink only, and its message is in the sink's status.
 
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, reason = "a test panics where it fails")
+)]
+
 pub mod bindings;
 pub mod config;
 pub mod export;
