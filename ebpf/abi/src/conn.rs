@@ -92,8 +92,59 @@ pub struct Dir {
     pub tail: [u64; 2],
     /// The start of a line that was cut by the segment's end.
     pub carry: [u64; CARRY / 8],
-    /// HTTP/2: insertion count of the dynamic table, and scratch of the block in hand.
-    pub h2: [u64; 4],
+    /// HTTP/2 frames and header blocks; private to the machine.
+    pub h2: H2,
+}
+
+/// Dynamic-table insertions that are remembered for each direction: what HPACK's default table can hold.
+pub const TABLE: usize = 128;
+
+/// How far one direction's HTTP/2 frames have been read; private to the machine.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct H2 {
+    /// Bytes of the header block that are left in the frame in hand.
+    pub frame_left: u32,
+    /// Stream of the block in hand; 0: a pushed one.
+    pub stream: u32,
+    /// The highest stream that a request came on.
+    pub last_stream: u32,
+    /// Insertions into the dynamic table.
+    pub inserted: u32,
+    /// Code of the block's `:status`; 0: none.
+    pub status: u16,
+    /// Code of the block's `:method`; 0: none.
+    pub method: u16,
+    /// Code of the block's `grpc-status`; 0: none.
+    pub grpc: u16,
+    /// What the name in hand means.
+    pub name: u16,
+    /// The frame's flags.
+    pub flags: u8,
+    /// Padding behind the block.
+    pub pad: u8,
+    /// Bytes before the block.
+    pub ahead: u8,
+    /// State in which a CONTINUATION goes on.
+    pub resume: u8,
+    /// The representation in hand.
+    pub item: u8,
+    /// It goes into the dynamic table.
+    pub insert: u8,
+    /// Bits read of the integer in hand.
+    pub shift: u8,
+    /// The string in hand is Huffman-coded.
+    pub huffman: u8,
+    /// Its length, 255 for longer ones.
+    pub len: u8,
+    /// The block has an index from before our time.
+    pub unknown: u8,
+    /// The block is a kubelet probe's.
+    pub agent: u8,
+    /// Zero.
+    pub reserved: u8,
+    /// Bytes left of a string that goes on in a CONTINUATION.
+    pub resume_left: u32,
 }
 
 /// Bits of [`Dir::flags`].
@@ -325,8 +376,9 @@ pub struct Scratch {
 
 const _: () = {
     assert!(size_of::<ConnKey>() == 40);
-    assert!(size_of::<Dir>() == 128);
-    assert!(size_of::<Conn>() == 72 + 8 * FIFO + 2 * 128);
+    assert!(size_of::<H2>() == 40);
+    assert!(size_of::<Dir>() == 136);
+    assert!(size_of::<Conn>() == 72 + 8 * FIFO + 2 * 136);
     assert!(size_of::<FragKey>() == 40);
     assert!(size_of::<Segment>() == 56);
 };

@@ -1,6 +1,6 @@
 //! Requests in flight, and where they end: in a row, aborted, or lost by name.
 
-use owlk8s_ebpf_abi::{Conn, FIFO, Loss, Pending, ROW_PROBE, RowKey, Slot, bucket_of};
+use owlk8s_ebpf_abi::{Conn, FIFO, Loss, Pending, ROW_GRPC, ROW_PROBE, RowKey, Slot, bucket_of};
 
 use crate::World;
 use crate::cpu::{add, add_u32};
@@ -88,6 +88,17 @@ pub(crate) unsafe fn answered<W: World>(world: &W, conn: *mut Conn, slot: *mut S
     }
 }
 
+/// A gRPC call ended with `status`.
+#[inline(always)]
+pub(crate) unsafe fn grpc<W: World>(world: &W, conn: *mut Conn, status: u16) {
+    let key = RowKey { slot: (*conn).slot, protocol: ROW_GRPC, method: 0, status };
+    if let Some(index) = world.row(key)
+        && let Some(row) = world.row_at(index)
+    {
+        add(&raw mut (*row).count, 1);
+    }
+}
+
 /// `why` of [`drain`] for requests that nobody answered.
 pub const ABORTED: u32 = u32::MAX;
 
@@ -111,7 +122,9 @@ pub unsafe fn drain(conn: *mut Conn, slot: *mut Slot, why: u32) {
     (*conn).tail = tail;
     let over = (*conn).over.wrapping_sub((*conn).over_taken);
     (*conn).over_taken = (*conn).over;
-    all += u64::from(over);
+    let streams = (*conn).streams;
+    (*conn).streams = 0;
+    all += u64::from(over) + u64::from(streams);
     probes += u64::from(over) * ((*conn).over_first.0 >> 7 & 1);
     if all == 0 {
         return;

@@ -381,8 +381,10 @@ unsafe fn head_end<W: World>(scan: &mut Scan<W>) {
             return begin(dir);
         }
         if status == 101 || method == CONNECT && (200..300).contains(&status) {
-            (*conn).mode = 1;
-            (*dir).state = state::IGNORE;
+            // Upgrade: h2c goes on with the server's frames; anything else is not ours to read.
+            let h2 = status == 101 && flags & flag::H2C != 0;
+            (*conn).mode = if h2 { 2 } else { 1 };
+            (*dir).state = if h2 { state::H2_FRAME } else { state::IGNORE };
             return;
         }
         if method == HEAD || status == 204 || status == 304 {

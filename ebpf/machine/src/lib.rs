@@ -18,6 +18,7 @@
 mod bytes;
 mod count;
 mod cpu;
+mod h2;
 mod head;
 mod packet;
 pub mod scan;
@@ -25,6 +26,7 @@ mod segment;
 
 use owlk8s_ebpf_abi::{
     Edge, Conn, ConnKey, FragKey, FragValue, Row, RowKey, Scratch, Slot, Stash, StashKey,
+    StreamKey, StreamValue, TABLE,
 };
 
 /// What surrounds the machine: the packet, the clocks and the maps.
@@ -69,6 +71,15 @@ pub trait World {
     fn stash(&self, key: &StashKey) -> Option<*const Stash>;
     /// Lets a kept segment go.
     fn remove_stash(&self, key: &StashKey);
+
+    /// Opens an HTTP/2 stream; false when the table is full.
+    fn open_stream(&self, key: &StreamKey, value: StreamValue) -> bool;
+    /// An open stream.
+    fn stream(&self, key: &StreamKey) -> Option<*mut StreamValue>;
+    /// Closes a stream.
+    fn close_stream(&self, key: &StreamKey);
+    /// The insertions of an HPACK table (`stream` is the direction), made when there is none.
+    fn table(&self, key: &StreamKey) -> Option<*mut [u16; TABLE]>;
 
     /// Remembers a datagram's first fragment.
     fn put_fragment(&self, key: &FragKey, value: FragValue);

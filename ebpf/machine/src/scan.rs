@@ -9,7 +9,7 @@ use owlk8s_ebpf_abi::{CARRY, Conn, Dir, STASH_BYTES, Scratch, Slot, Stash, WINDO
 use crate::World;
 use crate::bytes::{find, first, index};
 use crate::cpu::{opaque, read_u64};
-use crate::head;
+use crate::{h2, head};
 
 /// New bytes loaded at a time; with the carried ones they stay within [`WINDOW`].
 const FRESH: u32 = (WINDOW - 2 * CARRY) as u32;
@@ -30,14 +30,35 @@ pub(crate) mod state {
     pub(crate) const CHUNK: u8 = 5;
     /// At the start of a trailer line.
     pub(crate) const TRAILER: u8 = 6;
-    /// From here on bytes are skipped: `left` of a body, then [`START`].
-    pub(crate) const BODY: u8 = 8;
-    /// `left` of a chunk, then the line end behind it.
-    pub(crate) const CHUNK_DATA: u8 = 9;
-    /// `left` of a PROXY header or the HTTP/2 preface, then [`START`] or frames.
-    pub(crate) const SKIP: u8 = 10;
+    /// HTTP/2: before a frame.
+    pub(crate) const H2_FRAME: u8 = 16;
+    /// At the length of a frame's padding.
+    pub(crate) const H2_PAD: u8 = 17;
+    /// At the start of a header representation.
+    pub(crate) const H2_ITEM: u8 = 18;
+    /// In the further bytes of an integer.
+    pub(crate) const H2_INT: u8 = 19;
+    /// At the length of a string.
+    pub(crate) const H2_LENGTH: u8 = 20;
+    /// In a string that matters.
+    pub(crate) const H2_STRING: u8 = 21;
+
+    /// With this bit bytes are skipped: [`super::Dir::left`] tells how many.
+    pub(crate) const SKIPS: u8 = 0x80;
+    /// A body, then [`START`].
+    pub(crate) const BODY: u8 = SKIPS;
+    /// A chunk, then the line end behind it.
+    pub(crate) const CHUNK_DATA: u8 = SKIPS + 1;
+    /// A PROXY header or the HTTP/2 preface, then [`START`] or frames.
+    pub(crate) const SKIP: u8 = SKIPS + 2;
     /// A tunnel: for ever.
-    pub(crate) const IGNORE: u8 = 11;
+    pub(crate) const IGNORE: u8 = SKIPS + 3;
+    /// The rest of a frame, then the next.
+    pub(crate) const H2_SKIP: u8 = SKIPS + 16;
+    /// What lies before a header block.
+    pub(crate) const H2_AHEAD: u8 = SKIPS + 17;
+    /// A string that does not matter.
+    pub(crate) const H2_STRING_SKIP: u8 = SKIPS + 18;
 }
 
 /// What the line in hand is: [`Dir::line`].
@@ -109,8 +130,12 @@ pub unsafe fn step<W: World>(scan: &mut Scan<W>) -> bool {
         state::START => head::request(scan, at, avail),
         state::LENGTH => head::length(scan, at),
         state::CHUNK => head::chunk(scan, at),
-        state::LOST => {
-            give_up_segment(cursor);
+        state::LOST => give_up_segment(cursor),
+        state::H2_FRAME => h2::frame(scan, at, avail),
+        state::H2_PAD..=state::H2_STRING => h2::block(scan, at),
+        state::H2_SKIP..=state::H2_STRING_SKIP => {
+            let n = h2::skip(scan, avail);
+            (*cursor).pos = pos + n;
         }
         _ => {
             let n = skip(dir, (*scan.conn).mode, avail);
@@ -157,7 +182,7 @@ pub(crate) unsafe fn skip(dir: *mut Dir, mode: u32, avail: u32) -> u32 {
     (*dir).left = 0;
     match (*dir).state {
         state::CHUNK_DATA => begin_line(dir, line::CHUNK_END),
-        state::SKIP if mode == 2 => (*dir).state = state::IGNORE,
+        state::SKIP if mode == 2 => (*dir).state = state::H2_FRAME,
         _ => head::begin(dir),
     }
     left as u32
@@ -171,8 +196,8 @@ unsafe fn refill<W: World>(scan: &mut Scan<W>) -> bool {
     if remain == 0 {
         return true;
     }
-    if (*dir).state >= state::BODY {
-        let n = skip(dir, (*scan.conn).mode, remain);
+    if (*dir).state & state::SKIPS != 0 {
+        let n = if (*dir).state >= state::H2_SKIP { h2::skip(scan, remain) } else { skip(dir, (*scan.conn).mode, remain) };
         (*cursor).offset += n;
         (*cursor).remain = remain - n;
         return false;

@@ -331,7 +331,7 @@ unsafe fn place<W: World>(flow: &Flow<W>, seq: u32, offset: u32, len: u32, stash
     let flags = (*dir).flags & !flag::GUESS;
     (*dir).flags = flags;
     if (*dir).state == state::LOST {
-        (*dir).state = state::START;
+        (*dir).state = if (*flow.conn).mode == 2 { state::H2_FRAME } else { state::START };
         (*dir).flags = flags | flag::TENTATIVE;
     } else if flags & (flag::EXPECT | flag::UNTOUCHED) == flag::EXPECT | flag::UNTOUCHED && !stashed {
         declined(flow);
@@ -353,9 +353,17 @@ unsafe fn answer_begins<W: World>(flow: &Flow<W>, offset: u32, len: u32) -> bool
 #[inline(always)]
 unsafe fn jump<W: World>(flow: &Flow<W>, ahead: u32) -> bool {
     let dir = flow.dir;
-    let skippable = (*dir).state == state::IGNORE || (*dir).state >= state::BODY && (*dir).left >= u64::from(ahead);
+    let skippable = (*dir).state == state::IGNORE
+        || (*dir).state & state::SKIPS != 0 && (*dir).state < state::H2_AHEAD && (*dir).left >= u64::from(ahead);
     if skippable {
-        skip(dir, (*flow.conn).mode, ahead);
+        if (*dir).state == state::H2_SKIP {
+            (*dir).left -= u64::from(ahead);
+            if (*dir).left == 0 {
+                (*dir).state = state::H2_FRAME;
+            }
+        } else {
+            skip(dir, (*flow.conn).mode, ahead);
+        }
         (*dir).next = (*dir).next.wrapping_add(ahead);
     }
     skippable
@@ -405,6 +413,8 @@ unsafe fn keep<W: World>(flow: &Flow<W>) {
 unsafe fn resume_at(dir: *mut Dir, seq: u32) {
     (*dir).next = seq;
     (*dir).state = state::LOST;
+    // What was inserted into the HPACK table from here on is not known.
+    (*dir).h2.inserted = 0;
     (*dir).carry_len = 0;
     (*dir).first_ns = 0;
 }

@@ -5,7 +5,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, Queue};
 use owlk8s_ebpf_abi::{
     Edge, Conn, ConnKey, FragKey, FragValue, Row, RowKey, Scratch, Slot, Stash, StashKey, StreamKey,
-    StreamValue, TargetEntry,
+    StreamValue, TABLE, TargetEntry,
 };
 
 /// Interface index -> slot.
@@ -30,7 +30,7 @@ pub static FREE_ROWS: Queue<u32> = Queue::with_max_entries(8192, 0);
 
 /// Method tokens -> number.
 #[map]
-pub static METHODS: HashMap<[u64; 2], u8> = HashMap::with_max_entries(64, BPF_F_NO_PREALLOC);
+pub static METHODS: HashMap<[u64; 2], u8> = HashMap::with_max_entries(128, BPF_F_NO_PREALLOC);
 
 /// Connections that carry HTTP; memory follows use.
 #[map]
@@ -55,6 +55,14 @@ pub static STASH: HashMap<StashKey, Stash> = HashMap::with_max_entries(4096, BPF
 /// HTTP/2 requests that wait for their answer or its trailers.
 #[map]
 pub static STREAMS: HashMap<StreamKey, StreamValue> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
+
+/// What the latest insertions into a connection's HPACK tables mean; empty at first.
+#[map]
+pub static TABLES: LruHashMap<StreamKey, [u16; TABLE]> = LruHashMap::with_max_entries(4096, 0);
+
+/// Element 0: an empty one.
+#[map]
+pub static EMPTY_TABLE: Array<[u16; TABLE]> = Array::with_max_entries(1, 0);
 
 /// First fragments.
 #[map]

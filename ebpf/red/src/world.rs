@@ -6,12 +6,14 @@ use aya_ebpf::bindings::{__sk_buff, BPF_ANY};
 use aya_ebpf::helpers::generated::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns, bpf_loop, bpf_skb_load_bytes};
 use owlk8s_ebpf_abi::{
     Edge, Conn, ConnKey, FragKey, FragValue, Loss, METHOD_OTHER, Row, RowKey, Scratch, Slot, Stash, StashKey,
+    StreamKey, StreamValue, TABLE,
 };
 use owlk8s_ebpf_machine::scan::{self, Scan};
 use owlk8s_ebpf_machine::{Replay, Spin, World, drain, parse, replay_step};
 
 use crate::maps::{
     EDGES, CONNS, FRAGS, FREE_ROWS, METHODS, RECENT, RECENT_HEAD, ROW_INDEX, ROWS, SCRATCH, SLOTS, STASH,
+    EMPTY_TABLE, STREAMS, TABLES,
 };
 
 /// Steps over one segment: more than the largest (512 KiB) can take, a byte a step.
@@ -180,6 +182,30 @@ impl World for Kernel {
     #[inline(always)]
     fn remove_stash(&self, key: &StashKey) {
         let _ = STASH.remove(key);
+    }
+
+    #[inline(always)]
+    fn open_stream(&self, key: &StreamKey, value: StreamValue) -> bool {
+        STREAMS.insert(key, value, u64::from(BPF_ANY)).is_ok()
+    }
+
+    #[inline(always)]
+    fn stream(&self, key: &StreamKey) -> Option<*mut StreamValue> {
+        STREAMS.get_ptr_mut(key)
+    }
+
+    #[inline(always)]
+    fn close_stream(&self, key: &StreamKey) {
+        let _ = STREAMS.remove(key);
+    }
+
+    #[inline(always)]
+    fn table(&self, key: &StreamKey) -> Option<*mut [u16; TABLE]> {
+        if let Some(table) = TABLES.get_ptr_mut(key) {
+            return Some(table);
+        }
+        let _ = TABLES.insert(key, EMPTY_TABLE.get(0)?, u64::from(BPF_ANY));
+        TABLES.get_ptr_mut(key)
     }
 
     #[inline(always)]

@@ -33,6 +33,16 @@ pub enum ProbeError {
         /// What is wrong with it.
         problem: String,
     },
+    /// One of [`crate::Options`] is out of bounds.
+    #[error("room for {room} {option}: must be 1 to {most}")]
+    Room {
+        /// Its name.
+        option: &'static str,
+        /// What was asked for.
+        room: u32,
+        /// The most that can be asked for.
+        most: u32,
+    },
     /// The kernel refused a map.
     #[error("the kernel refused map {map}: {remedy}")]
     CreateMap {

@@ -15,8 +15,8 @@
 //! ```
 //!
 //! All calls are synchronous and short: attaching takes about 10 µs a target, reading 5,000 targets about a
-//! millisecond, detaching waits 11 ms for the kernel however many targets go at once. Needs CAP_BPF and CAP_NET_RAW
-//! (root has them); what is missing is named by the error.
+//! millisecond or two, detaching waits 11 ms for the kernel however many targets go at once. Needs CAP_BPF, CAP_PERFMON
+//! (for the verifier to accept the program) and CAP_NET_RAW, which root has; what is missing is named by the error.
 
 #![cfg_attr(
     test,

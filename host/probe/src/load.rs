@@ -10,7 +10,7 @@ use aya::{Ebpf, EbpfError, EbpfLoader};
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 use owlk8s_ebpf_abi::{
     ABI_VERSION, Conn, ConnKey, Edge, METHODS, Row, RowKey, Slot, Stash, StashKey, StreamKey,
-    StreamValue, TargetEntry, method_key,
+    StreamValue, TargetEntry, method_key, method_key_huffman,
 };
 
 use crate::ProbeError;
@@ -65,6 +65,7 @@ pub(crate) struct Maps {
 /// Loads the embedded program and makes its maps ready: methods by name, every row free.
 pub(crate) fn load(options: &Options) -> Result<(Ebpf, Maps), ProbeError> {
     check_abi_version(OBJECT)?;
+    check_room(options)?;
     sys::raise_memlock();
     let slots = SlotPool::elements(options.targets, options.count_client);
     let mut ebpf = EbpfLoader::new()
@@ -112,6 +113,28 @@ pub(crate) fn program<'a>(
     program
         .try_into()
         .map_err(|_: ProgramError| no_program(name))
+}
+
+/// The kernel refuses a map without room, and in no clear words.
+fn check_room(options: &Options) -> Result<(), ProbeError> {
+    let Options {
+        targets,
+        rows,
+        connections,
+        count_client: _,
+    } = *options;
+    let rooms = [
+        ("targets", targets, 65_535),
+        ("rows", rows, 1 << 22),
+        ("connections", connections, 1 << 22),
+    ];
+    match rooms
+        .into_iter()
+        .find(|&(_, room, most)| room == 0 || room > most)
+    {
+        None => Ok(()),
+        Some((option, room, most)) => Err(ProbeError::Room { option, room, most }),
+    }
 }
 
 /// Puts one of the object's programs into the kernel.
@@ -243,14 +266,17 @@ fn checked<'a>(
 
 fn name_methods(map: &KernelMap<[u8; 16], u8>) -> Result<(), ProbeError> {
     for (number, method) in METHODS.iter().enumerate() {
-        let (Some(key), Ok(number)) = (method_key(method), u8::try_from(number)) else {
+        let Ok(number) = u8::try_from(number) else {
             continue;
         };
-        map.insert(&key, &number)
-            .map_err(|source| ProbeError::WriteMap {
-                map: "METHODS",
-                source,
-            })?;
+        // As HTTP/1 writes it, and as HPACK may.
+        for key in [method_key(method), method_key_huffman(method)].into_iter().flatten() {
+            map.insert(&key, &number)
+                .map_err(|source| ProbeError::WriteMap {
+                    map: "METHODS",
+                    source,
+                })?;
+        }
     }
     Ok(())
 }
@@ -284,6 +310,17 @@ mod tests {
             "{error}"
         );
         assert!(error.to_string().contains("make build"));
+    }
+
+    #[test]
+    fn no_room_is_refused_by_name() {
+        let error = check_room(&Options {
+            rows: 0,
+            ..Options::default()
+        })
+        .unwrap_err();
+        assert_eq!(error.to_string(), "room for 0 rows: must be 1 to 4194304");
+        assert!(check_room(&Options::default()).is_ok());
     }
 
     #[test]

@@ -20,26 +20,34 @@ use row::Widened;
 pub(crate) struct RowReader {
     /// Sorted by key, so that a slot's rows are neighbours.
     index: Vec<(RowKey, u32)>,
+    /// What `index` was made of, in the kernel's order.
+    as_read: Vec<(RowKey, u32)>,
+    incoming: Vec<(RowKey, u32)>,
     widened: Widened,
 }
 
 impl RowReader {
     /// Learns of rows that were made since the last read.
     pub(crate) fn refresh(&mut self, maps: &Maps) -> Result<(), ProbeError> {
+        let reading = |source| ProbeError::ReadMap {
+            map: "ROW_INDEX",
+            source,
+        };
         maps.row_index
-            .entries(&mut self.index)
-            .map_err(|source| ProbeError::ReadMap {
-                map: "ROW_INDEX",
-                source,
-            })?;
-        self.index.sort_unstable();
+            .entries(&mut self.incoming)
+            .map_err(reading)?;
+        // The kernel's order stays while no row is made: most often there is nothing to sort.
+        if self.incoming != self.as_read {
+            self.as_read.clone_from(&self.incoming);
+            self.index.clone_from(&self.incoming);
+            self.index.sort_unstable();
+        }
         Ok(())
     }
 
     /// Row `row` will be another's.
     pub(crate) fn forget(&mut self, row: u32) {
         self.widened.forget(row);
-        self.index.retain(|&(_, used)| used != row);
     }
 
     /// All that was counted in rows for one target.

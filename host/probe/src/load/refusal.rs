@@ -30,8 +30,9 @@ pub(super) fn of_program(error: &io::Error, log: &str) -> String {
             format!("CAP_PERFMON is missing ({ADD})")
         }
         Some(libc::EPERM) => not_permitted(),
+        // Some of what it allows is refused in other words.
         Some(libc::EACCES) if lacks(Capability::CAP_PERFMON) => {
-            format!("CAP_PERFMON is missing and may be what it lacks ({ADD})")
+            format!("CAP_PERFMON is missing ({ADD})")
         }
         Some(libc::E2BIG) => format!(
             "its verifier, on kernel {}, gives up on the program's size",

@@ -23,13 +23,17 @@ impl Widened {
         self.0.remove(&row);
     }
 
+    fn latency(&mut self, row: u32, kernel: &Kernel) -> Histogram {
+        Histogram::trimmed(FIRST_BUCKET, self.carry(row, kernel))
+    }
+
     /// Carries buckets that went past 2^32 since the last read, which is at most 2^31 requests ago.
-    fn widen(&mut self, row: u32, buckets: &mut [u64; BUCKETS]) {
-        let wide = self.0.entry(row).or_insert_with(|| Box::new(*buckets));
-        for (wide, now) in wide.iter_mut().zip(buckets) {
-            *wide += u64::from((*now as u32).wrapping_sub(*wide as u32));
-            *now = *wide;
+    fn carry(&mut self, row: u32, kernel: &Kernel) -> &[u64; BUCKETS] {
+        let wide = self.0.entry(row).or_insert_with(|| Box::new([0; BUCKETS]));
+        for (wide, now) in wide.iter_mut().zip(kernel.buckets(0, BUCKETS / 2 - 1)) {
+            *wide += u64::from((now as u32).wrapping_sub(*wide as u32));
         }
+        wide
     }
 }
 
@@ -52,61 +56,144 @@ pub(super) fn read(
         20 => Protocol::Http2,
         _ => return None,
     };
-    let mut buckets = [0; BUCKETS];
-    let (count, duration_sum_ns) = consistent(words, &mut buckets);
-    if count >= WIDEN_FROM {
-        widened.widen(index, &mut buckets);
-    }
+    let kernel = consistent(words);
+    let latency = if kernel.count < WIDEN_FROM {
+        kernel.latency()
+    } else {
+        widened.latency(index, &kernel)
+    };
     let method = METHODS
         .get(usize::from(key.method))
         .copied()
         .unwrap_or(METHODS[0]);
-    (count > 0).then(|| Row {
+    (kernel.count > 0).then(|| Row {
         direction,
         protocol,
         method: Method(Cow::Borrowed(method)),
         status: key.status,
         probe: key.protocol & ROW_PROBE != 0,
-        count,
-        duration_sum_ns,
-        latency: Histogram::trimmed(FIRST_BUCKET, &buckets),
+        count: kernel.count,
+        duration_sum_ns: kernel.duration_sum_ns,
+        latency,
     })
 }
 
-/// Count and sum, with the buckets that belong to them as far as the row rests for a moment.
-fn consistent(words: Words<'_>, buckets: &mut [u64; BUCKETS]) -> (u64, u64) {
-    let mut values = (0, 0);
+/// Two buckets of 32 bits in each word, the first in the lower half.
+type Pairs = [u64; BUCKETS / 2];
+/// The first bucket of a pair.
+const LOWER: u64 = u32::MAX as u64;
+
+/// A row as the kernel keeps it.
+struct Kernel {
+    count: u64,
+    duration_sum_ns: u64,
+    pairs: Pairs,
+}
+
+/// The row, whose buckets belong to its count as far as it rests for a moment.
+fn consistent(words: Words<'_>) -> Kernel {
+    let mut kernel = Kernel {
+        count: 0,
+        duration_sum_ns: 0,
+        pairs: [0; BUCKETS / 2],
+    };
     for _ in 0..ATTEMPTS {
-        values = (count(words), words.get(offset_of!(Layout, duration_sum_ns)));
-        let mut total = 0_u64;
-        for (pair, word) in buckets
-            .chunks_exact_mut(2)
+        kernel.count = count(words);
+        kernel.duration_sum_ns = words.get(offset_of!(Layout, duration_sum_ns));
+        for (pair, word) in kernel
+            .pairs
+            .iter_mut()
             .zip(words.from(offset_of!(Layout, buckets)))
         {
-            pair[0] = word & u64::from(u32::MAX);
-            pair[1] = word >> 32;
-            total += pair[0] + pair[1];
+            *pair = word;
         }
-        if total == values.0 || values.0 >= WIDEN_FROM {
+        let total: u64 = kernel
+            .pairs
+            .iter()
+            .map(|pair| (pair & LOWER) + (pair >> 32))
+            .sum();
+        if total == kernel.count || kernel.count >= WIDEN_FROM {
             break;
         }
     }
-    values
+    kernel
+}
+
+impl Kernel {
+    /// All buckets from pair `first` to pair `last`.
+    fn buckets(&self, first: usize, last: usize) -> impl Iterator<Item = u64> + '_ {
+        self.pairs[first..=last]
+            .iter()
+            .flat_map(|pair| [pair & LOWER, pair >> 32])
+    }
+
+    /// As [`Histogram::trimmed`], without a look at what is zero.
+    fn latency(&self) -> Histogram {
+        let Some(first) = self.pairs.iter().position(|&pair| pair != 0) else {
+            return Histogram::default();
+        };
+        let last = self
+            .pairs
+            .iter()
+            .rposition(|&pair| pair != 0)
+            .unwrap_or(first);
+        let before = usize::from(self.pairs[first] & LOWER == 0);
+        let after = usize::from(self.pairs[last] >> 32 == 0);
+        let mut counts = Vec::with_capacity((last - first + 1) * 2);
+        counts.extend(self.buckets(first, last).skip(before));
+        counts.truncate(counts.len() - after);
+        Histogram {
+            offset: FIRST_BUCKET + (first * 2 + before) as i32,
+            counts,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn kernel(buckets: &[(usize, u32)]) -> Kernel {
+        let mut kernel = Kernel {
+            count: 0,
+            duration_sum_ns: 0,
+            pairs: [0; BUCKETS / 2],
+        };
+        for &(bucket, count) in buckets {
+            kernel.pairs[bucket / 2] |= u64::from(count) << (32 * (bucket % 2));
+            kernel.count += u64::from(count);
+        }
+        kernel
+    }
+
+    #[test]
+    fn histogram_is_the_buckets_trimmed_wherever_they_lie() {
+        for (a, b) in [
+            (0, 0),
+            (0, 207),
+            (1, 1),
+            (1, 2),
+            (2, 3),
+            (3, 6),
+            (206, 206),
+            (207, 207),
+            (100, 101),
+        ] {
+            let kernel = kernel(&[(a, 4), (b, 8)]);
+            let all: Vec<u64> = kernel.buckets(0, BUCKETS / 2 - 1).collect();
+            assert_eq!(
+                kernel.latency(),
+                Histogram::trimmed(FIRST_BUCKET, &all),
+                "{a} {b}"
+            );
+        }
+        assert_eq!(kernel(&[]).latency(), Histogram::default());
+    }
+
     #[test]
     fn bucket_that_runs_over_32_bits_goes_on() {
         let mut widened = Widened::default();
-        let read = |widened: &mut Widened, kernel: u32| {
-            let mut buckets = [0; BUCKETS];
-            buckets[7] = u64::from(kernel);
-            widened.widen(3, &mut buckets);
-            buckets[7]
-        };
+        let read = |widened: &mut Widened, count| widened.carry(3, &kernel(&[(7, count)]))[7];
         assert_eq!(read(&mut widened, 1 << 31), 1 << 31);
         assert_eq!(read(&mut widened, u32::MAX), u64::from(u32::MAX));
         assert_eq!(read(&mut widened, 4), (1 << 32) + 4);
