@@ -49,6 +49,7 @@ fn write(
     targets: &[Labelled<'_>],
     wanted: impl Fn(&Row<'_>) -> bool,
 ) {
+    let bounds: Vec<_> = config.buckets.iter().map(f64::to_string).collect();
     for Labelled { target, labels } in targets {
         let rows = target
             .rows()
@@ -59,7 +60,8 @@ fn write(
                 .with("http_request_method", method)
                 .with("http_response_status_code", status)
                 .with("network_protocol_version", version);
-            write_histogram(family, &config.buckets, &labels, &sum);
+            let below = sum.latency.cumulative(&config.buckets);
+            write_histogram(family, bounds.iter().zip(below), &labels, &sum);
         }
     }
 }
@@ -92,15 +94,16 @@ fn version(protocol: &str) -> &str {
 
 /// The kernel counts a request and its bucket in two steps, so a reading between them can hold one
 /// bucket too many: no bucket may exceed the count.
-fn write_histogram(family: &mut Family<'_>, bounds: &[f64], labels: &Labels, sum: &Sum) {
-    for (bound, count) in bounds.iter().zip(sum.latency.cumulative(bounds)) {
-        family.suffixed(
-            "_bucket",
-            &labels.clone().with("le", bound),
-            count.min(sum.count),
-        );
+fn write_histogram<'b>(
+    family: &mut Family<'_>,
+    buckets: impl Iterator<Item = (&'b String, u64)>,
+    labels: &Labels,
+    sum: &Sum,
+) {
+    for (bound, count) in buckets {
+        family.bucket(labels, bound, count.min(sum.count));
     }
-    family.suffixed("_bucket", &labels.clone().with("le", "+Inf"), sum.count);
+    family.bucket(labels, "+Inf", sum.count);
     family.suffixed("_sum", labels, seconds(sum.duration_ns));
     family.suffixed("_count", labels, sum.count);
 }

@@ -111,27 +111,51 @@ impl Responder for Prometheus {
                 Response::new(405, "text/plain", "only GET\n").with_header("allow", "GET, HEAD")
             );
         }
-        Ok(Response::new(
-            200,
-            exposition::CONTENT_TYPE,
-            expose(config, snapshot)?,
-        ))
+        if !accepts_gzip(request) {
+            let page = expose(Exposition::default(), config, snapshot)?;
+            return Ok(Response::new(200, exposition::CONTENT_TYPE, page)
+                .with_header("vary", "accept-encoding"));
+        }
+        let page = expose(Exposition::compressed(), config, snapshot)?;
+        Ok(Response::new(200, exposition::CONTENT_TYPE, page)
+            .with_header("content-encoding", "gzip")
+            .with_header("vary", "accept-encoding"))
     }
 }
 
 export_responder!(Prometheus);
 
-fn expose(config: &Config, snapshot: &Snapshot<'_>) -> Result<String> {
+fn expose(mut page: Exposition, config: &Config, snapshot: &Snapshot<'_>) -> Result<Vec<u8>> {
     if snapshot.temporality() == Temporality::Delta {
         return Err(
             "Prometheus needs counts since discovery: set the sink's `mode` to \"latest\"".into(),
         );
     }
     let targets = labels::targets(config.services, snapshot);
-    let mut text = Exposition::default();
-    durations::expose(&mut text, config, &targets);
-    targets::expose(&mut text, snapshot, &targets);
-    Ok(text.finish())
+    durations::expose(&mut page, config, &targets);
+    targets::expose(&mut page, snapshot, &targets);
+    Ok(page.finish()?)
+}
+
+/// Whether a list such as `gzip;q=0.5, br` names gzip with a weight above 0 (RFC 9110, 12.5.3).
+fn accepts_gzip(request: &Request) -> bool {
+    let offers = request
+        .headers
+        .iter()
+        .filter(|(name, _)| name == "accept-encoding")
+        .flat_map(|(_, list)| list.split(','));
+    let weight = |offer: &str| {
+        let (coding, parameters) = offer.split_once(';').unwrap_or((offer, ""));
+        let weight = parameters
+            .trim()
+            .strip_prefix("q=")
+            .map_or(Some(1.0), |q| q.parse::<f64>().ok());
+        coding
+            .trim()
+            .eq_ignore_ascii_case("gzip")
+            .then_some(weight.unwrap_or(0.0))
+    };
+    offers.filter_map(weight).any(|weight| weight > 0.0)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
+use flate2::read::GzDecoder;
 use owlk8s_plugin::records::Temporality;
 use owlk8s_plugin::testing::SnapshotData;
 use owlk8s_plugin::{Request, Responder, Response, Snapshot, config};
@@ -42,6 +43,52 @@ fn output_is_golden() {
                 &page(config, &snapshot(name)),
             );
         }
+    }
+}
+
+#[test]
+fn gzip_is_the_same_page_and_fits_the_output_limit() {
+    let data = ten_thousand_rows();
+    let mut request = request("GET", "/metrics");
+    request
+        .headers
+        .push(("accept-encoding".to_owned(), "br, GZIP;q=0.9".to_owned()));
+    let response = respond("{}", &request, &data);
+    assert!(
+        response
+            .headers
+            .contains(&("content-encoding".to_owned(), "gzip".to_owned()))
+    );
+    assert!(
+        response.body.len() < 4 << 20,
+        "{} bytes",
+        response.body.len()
+    );
+    let mut unpacked = String::new();
+    GzDecoder::new(response.body.as_slice())
+        .read_to_string(&mut unpacked)
+        .unwrap();
+    assert_eq!(unpacked, page("{}", &data));
+}
+
+#[test]
+fn gzip_is_sent_only_to_who_takes_it() {
+    for (list, taken) in [
+        ("gzip", true),
+        ("gzip;q=0", false),
+        ("deflate, gzip; q=0.1", true),
+        ("br", false),
+        ("", false),
+    ] {
+        let mut request = request("GET", "/metrics");
+        request
+            .headers
+            .push(("accept-encoding".to_owned(), list.to_owned()));
+        let compressed = respond("{}", &request, &snapshot("empty"))
+            .headers
+            .iter()
+            .any(|(name, _)| name == "content-encoding");
+        assert_eq!(compressed, taken, "{list:?}");
     }
 }
 
