@@ -75,6 +75,24 @@ pub(crate) const TOOLS: &[Tool] = &[
         Goal::Demo,
     ),
     tool(
+        "nsenter",
+        "util-linux",
+        "runs programs inside the namespaces of the tests",
+        Goal::Test,
+    ),
+    tool(
+        "capsh",
+        "libcap2-bin",
+        "runs the agent without a capability, to see what it says",
+        Goal::Test,
+    ),
+    tool(
+        "kill",
+        "procps",
+        "ends what the end-to-end tests started",
+        Goal::Test,
+    ),
+    tool(
         "nginx",
         "nginx",
         "the server whose own counts are the truth in the end-to-end tests",
