@@ -270,7 +270,10 @@ fn name_methods(map: &KernelMap<[u8; 16], u8>) -> Result<(), ProbeError> {
             continue;
         };
         // As HTTP/1 writes it, and as HPACK may.
-        for key in [method_key(method), method_key_huffman(method)].into_iter().flatten() {
+        for key in [method_key(method), method_key_huffman(method)]
+            .into_iter()
+            .flatten()
+        {
             map.insert(&key, &number)
                 .map_err(|source| ProbeError::WriteMap {
                     map: "METHODS",

@@ -66,7 +66,7 @@ pub(super) fn read(
         .get(usize::from(key.method))
         .copied()
         .unwrap_or(METHODS[0]);
-    (kernel.count > 0).then(|| Row {
+    (kernel.count > 0).then_some(Row {
         direction,
         protocol,
         method: Method(Cow::Borrowed(method)),
