@@ -9,6 +9,7 @@
 )]
 
 mod lines;
+mod rate;
 mod table;
 
 use std::time::Duration;

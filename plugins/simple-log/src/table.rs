@@ -7,17 +7,19 @@ use std::time::Duration;
 use owlk8s_plugin::{Snapshot, Target, records};
 use unicode_width::UnicodeWidthStr;
 
+use crate::rate::Rates;
 use crate::{Units, printable};
 
 /// Cursor home, erase below: the terminal's scroll-back stays.
 const CLEAR: &str = "\x1b[H\x1b[J";
 
 /// Names are left-aligned, numbers right-aligned.
-const HEADINGS: [(&str, Align); 10] = [
+const HEADINGS: [(&str, Align); 11] = [
     ("POD", Align::Left),
     ("WORKLOAD", Align::Left),
     ("SERVICES", Align::Left),
     ("REQUESTS", Align::Right),
+    ("REQ/S", Align::Right),
     ("4XX", Align::Right),
     ("5XX", Align::Right),
     ("IN FLIGHT", Align::Right),
@@ -33,9 +35,14 @@ enum Align {
 }
 
 pub(crate) fn format(units: Units, clear: bool, snapshot: &Snapshot<'_>) -> String {
+    let rates = Rates::of(snapshot);
     let heading = HEADINGS.map(|(name, _)| name.to_owned());
     let rows: Vec<_> = std::iter::once(heading)
-        .chain(snapshot.targets().map(|target| cells(units, &target)))
+        .chain(
+            snapshot
+                .targets()
+                .map(|target| cells(units, &rates, &target)),
+        )
         .collect();
     let widths = std::array::from_fn(|column| {
         rows.iter()
@@ -65,7 +72,7 @@ pub(crate) fn format(units: Units, clear: bool, snapshot: &Snapshot<'_>) -> Stri
     text
 }
 
-fn cells(units: Units, target: &Target<'_>) -> [String; HEADINGS.len()] {
+fn cells(units: Units, rates: &Rates, target: &Target<'_>) -> [String; HEADINGS.len()] {
     let (total, latency) = (target.total(), target.latency());
     let quantile = |q| {
         latency
@@ -77,6 +84,9 @@ fn cells(units: Units, target: &Target<'_>) -> [String; HEADINGS.len()] {
         printable(&target.workload()),
         printable(&target.services.join(",")),
         total.requests.to_string(),
+        rates
+            .per_second(target)
+            .map_or_else(|| "-".to_owned(), |rate| format!("{rate:.1}")),
         total.err4.to_string(),
         total.err5.to_string(),
         total.in_flight.to_string(),
