@@ -1,5 +1,5 @@
-//! The table that a terminal shows: a heading, a row for each pod, and a sentence below for each that
-//! is not read whole.
+//! The table that a terminal shows: a heading, a row for each pod, a sentence below for each that is
+//! not read whole, and an empty line.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -68,6 +68,9 @@ pub(crate) fn format(units: Units, clear: bool, snapshot: &Snapshot<'_>) -> Stri
             printable(&target.full_name()),
             printable(&target.reason)
         );
+    }
+    if !clear {
+        text.push('\n');
     }
     text
 }
