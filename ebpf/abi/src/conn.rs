@@ -200,6 +200,10 @@ pub struct Conn {
     pub over_first: Pending,
     /// 1: a tunnel (CONNECT, upgrade); 2: HTTP/2.
     pub mode: u32,
+    /// 1: the request whose first line is still coming has been answered and counted already.
+    pub early: u32,
+    /// Zero.
+    pub reserved: u32,
     /// Index into `ROWS` that `row_key` leads to.
     pub row: u32,
     /// The last row that was counted, as the eight bytes of a [`crate::RowKey`]; 0: none.
@@ -378,7 +382,7 @@ const _: () = {
     assert!(size_of::<ConnKey>() == 40);
     assert!(size_of::<H2>() == 40);
     assert!(size_of::<Dir>() == 136);
-    assert!(size_of::<Conn>() == 72 + 8 * FIFO + 2 * 136);
+    assert!(size_of::<Conn>() == 80 + 8 * FIFO + 2 * 136);
     assert!(size_of::<FragKey>() == 40);
     assert!(size_of::<Segment>() == 56);
 };

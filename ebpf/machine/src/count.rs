@@ -11,10 +11,16 @@ pub(crate) unsafe fn lose(slot: *mut Slot, why: Loss, n: u64) {
     add((&raw mut (*slot).losses).cast::<u64>().add(why as usize), n);
 }
 
+/// One more request began.
+#[inline(always)]
+pub(crate) unsafe fn start(slot: *mut Slot) {
+    add(&raw mut (*slot).started, 1);
+}
+
 /// A request's first line is complete.
 #[inline(always)]
 pub(crate) unsafe fn push(conn: *mut Conn, slot: *mut Slot, request: Pending) {
-    add(&raw mut (*slot).started, 1);
+    start(slot);
     let head = (*conn).head;
     if head.wrapping_sub((*conn).tail) >= FIFO as u32 || (*conn).over != (*conn).over_taken {
         (*conn).over_first = request;

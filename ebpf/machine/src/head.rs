@@ -1,6 +1,6 @@
 //! HTTP/1 messages: start lines, the few fields that framing needs, and what follows a head (RFC 9112).
 
-use owlk8s_ebpf_abi::{Dir, Loss, METHOD_OTHER, Pending, flag};
+use owlk8s_ebpf_abi::{Conn, Dir, Loss, METHOD_OTHER, Pending, Slot, flag};
 
 use crate::World;
 use crate::bytes::{find, first, index, is_token, lower, mask, word};
@@ -342,6 +342,11 @@ unsafe fn request_line<W: World>(scan: &mut Scan<W>, last: u64, before: u8) {
     }
     (*dir).flags = (*dir).flags & (flag::FIN | flag::ENDED) | flag::HEAD;
     (*dir).state = state::FIELD;
+    if (*scan.conn).early != 0 {
+        (*scan.conn).early = 0;
+        (*dir).flags &= !flag::HEAD;
+        return;
+    }
     let request = Pending::new((*dir).first_ns, (*dir).method, minor == b'0');
     count::push(scan.conn, scan.slot, request);
 }
@@ -358,13 +363,28 @@ unsafe fn status_line<W: World>(scan: &mut Scan<W>) {
     }
     (*dir).flags = kept | flag::FINAL;
     (*dir).method = GET;
-    let Some(request) = count::pop(conn) else {
+    let Some(request) = count::pop(conn).or_else(|| early(conn, scan.slot)) else {
         lose(scan.slot, Loss::Unsolicited, 1);
         return;
     };
     (*dir).method = request.method();
     let protocol = if request.0 & Pending::HTTP10 != 0 { 10 } else { 11 };
     count::answered(&*scan.world, conn, scan.slot, request, protocol, status, (*dir).first_ns);
+}
+
+/// The request that is answered before its first line is complete (408, 414), if there is one.
+#[inline(always)]
+unsafe fn early(conn: *mut Conn, slot: *mut Slot) -> Option<Pending> {
+    let requests = &raw const (*conn).requests;
+    let in_line = (*requests).state == state::LINE && (*requests).line == line::REQUEST;
+    let begun = in_line || (*requests).state == state::START && (*requests).carry_len != 0;
+    if !begun || (*conn).early != 0 {
+        return None;
+    }
+    (*conn).early = 1;
+    count::start(slot);
+    let method = if in_line { (*requests).method } else { METHOD_OTHER };
+    Some(Pending::new((*requests).first_ns, method, false))
 }
 
 /// The head (or the trailers) is complete: what comes next (RFC 9112, 6.3).

@@ -116,7 +116,8 @@ unsafe fn enter<W: World>(world: &W, target: &TargetEntry, slot: *mut Slot, scra
     } else if known.known & edge::REQUESTS != 0 && segment.seq.wrapping_sub(known.requests) < REORDERED && to_pod {
         start = known.requests;
     }
-    if start == segment.seq && !could_begin(world, slot, scratch, to_pod) {
+    let frames = to_pod && frames_begin(world, segment.offset, segment.len, scratch);
+    if start == segment.seq && !frames && !could_begin(world, slot, scratch, to_pod) {
         return None;
     }
     let answers_known = known.known & edge::ANSWERS != 0;
@@ -127,8 +128,9 @@ unsafe fn enter<W: World>(world: &W, target: &TargetEntry, slot: *mut Slot, scra
     (*new).last_seen_ns = world.now_coarse();
     (*new).id = (world.now() << 16 ^ u64::from(key.remote_port)) & (u64::MAX >> 1);
     (*new).first_seq = start;
+    (*new).mode = if frames { 2 } else { 0 };
     (*new).requests.next = start;
-    (*new).requests.state = state::START;
+    (*new).requests.state = if frames { state::H2_FRAME } else { state::START };
     (*new).requests.flags = flag::FIRST;
     (*new).answers.next = if answers_known { known.answers } else { segment.ack };
     (*new).answers.state = state::LOST;
@@ -138,6 +140,19 @@ unsafe fn enter<W: World>(world: &W, target: &TargetEntry, slot: *mut Slot, scra
         lose(slot, Loss::TableFull, 1);
     }
     entered
+}
+
+/// Whether the segment begins with the HEADERS of an HTTP/2 request: a connection that is older than the observer.
+#[inline(always)]
+unsafe fn frames_begin<W: World>(world: &W, offset: u32, len: u32, scratch: *mut Scratch) -> bool {
+    let first = (&raw mut (*scratch).window).cast::<u8>();
+    if len < 10 || !world.load(offset, first, 9) {
+        return false;
+    }
+    let byte = |n: usize| *first.add(n);
+    let (long, kind, flags) = (byte(0) != 0 || byte(1) > 0x40, byte(3), byte(4));
+    // END_HEADERS, and no flag that HEADERS do not have; an odd stream, and not a very late one.
+    !long && kind == 1 && flags & !0x2d == 0 && flags & 4 != 0 && byte(5) == 0 && byte(8) & 1 == 1
 }
 
 /// Whether the segment's first bytes could begin a request. What is TLS is counted.
@@ -184,14 +199,15 @@ unsafe fn follow<W: World>(flow: &Flow<W>) {
         let since = (*segment).ack.wrapping_sub((*conn).first_seq);
         let read = (*conn).requests.next.wrapping_sub((*conn).first_seq);
         if since > read {
-            close(flow);
+            return close(flow);
         }
-        return;
+        if (*dir).flags & flag::GUESS != 0 {
+            (*dir).next = (*segment).seq;
+            (*dir).flags &= !flag::GUESS;
+        }
     }
     if has(&*segment, RST) {
-        // In the window, or at its edge (RFC 9293, 3.10.7.4).
-        let ahead = (*segment).seq.wrapping_sub((*dir).next).wrapping_add(1);
-        if ahead < 1 << 30 {
+        if resets(dir, (*segment).seq) {
             close(flow);
         }
         return;
@@ -228,6 +244,15 @@ unsafe fn follow<W: World>(flow: &Flow<W>) {
     }
     unlock(&raw mut (*dir).lock);
     ended(flow, &back);
+}
+
+/// Whether a RST at `seq` ends the connection: exactly where its direction stands, or the other end would not believe
+/// it either (RFC 9293, 3.10.7.4).
+#[inline(always)]
+unsafe fn resets(dir: *mut Dir, seq: u32) -> bool {
+    let ahead = seq.wrapping_sub((*dir).next);
+    let flags = (*dir).flags;
+    ahead == 0 || ahead == 1 && flags & flag::FIN != 0 || flags & flag::GUESS != 0
 }
 
 /// What the end of a direction ends.
@@ -345,6 +370,9 @@ unsafe fn place<W: World>(flow: &Flow<W>, seq: u32, offset: u32, len: u32, stash
 /// Whether a segment begins with an answer: what is asked of it where its place in the stream is not known.
 #[inline(always)]
 unsafe fn answer_begins<W: World>(flow: &Flow<W>, offset: u32, len: u32) -> bool {
+    if (*flow.conn).mode == 2 {
+        return frames_begin(&*flow.world, offset, len, flow.scratch);
+    }
     let first = (&raw mut (*flow.scratch).window).cast::<u8>();
     len >= 8 && (*flow.world).load(offset, first, 8) && read_u64(first) & mask(7) == word(b"HTTP/1.")
 }
