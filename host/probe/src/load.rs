@@ -56,10 +56,9 @@ pub(crate) struct Maps {
     pub(crate) row_index: KernelMap<RowKey, u32>,
     pub(crate) free_rows: KernelMap<(), u32>,
     pub(crate) connections: KernelMap<ConnKey, Conn>,
-    pub(crate) closed: KernelMap<ConnKey, Edge>,
+    pub(crate) edges: KernelMap<ConnKey, Edge>,
     pub(crate) stash: KernelMap<StashKey, Stash>,
-    /// Only where the program follows HTTP/2.
-    pub(crate) streams: Option<KernelMap<StreamKey, StreamValue>>,
+    pub(crate) streams: KernelMap<StreamKey, StreamValue>,
 }
 
 /// Loads the embedded program and makes its maps ready: methods by name, every row free.
@@ -85,21 +84,13 @@ pub(crate) fn load(options: &Options) -> Result<(Ebpf, Maps), ProbeError> {
         row_index: open(&ebpf, "ROW_INDEX")?,
         free_rows: open(&ebpf, "FREE_ROWS")?,
         connections: open(&ebpf, "CONNS")?,
-        closed: open(&ebpf, "EDGES")?,
+        edges: open(&ebpf, "EDGES")?,
         stash: open(&ebpf, "STASH")?,
-        streams: ebpf
-            .map("STREAMS")
-            .map(|_| open(&ebpf, "STREAMS"))
-            .transpose()?,
+        streams: open(&ebpf, "STREAMS")?,
     };
     name_methods(&open(&ebpf, "METHODS")?)?;
     for row in 0..options.rows {
-        maps.free_rows
-            .push(&row)
-            .map_err(|source| ProbeError::WriteMap {
-                map: "FREE_ROWS",
-                source,
-            })?;
+        maps.free_rows.push(&row)?;
     }
     Ok((ebpf, maps))
 }
@@ -219,7 +210,7 @@ fn open<K: Plain, V: Plain>(
         .as_fd()
         .try_clone_to_owned()
         .map_err(|source| ProbeError::ReadMap { map: name, source })?;
-    Ok(KernelMap::new(fd, entries))
+    Ok(KernelMap::new(fd, name, entries))
 }
 
 fn map_memory<T>(
@@ -274,11 +265,7 @@ fn name_methods(map: &KernelMap<[u8; 16], u8>) -> Result<(), ProbeError> {
             .into_iter()
             .flatten()
         {
-            map.insert(&key, &number)
-                .map_err(|source| ProbeError::WriteMap {
-                    map: "METHODS",
-                    source,
-                })?;
+            map.insert(&key, &number)?;
         }
     }
     Ok(())

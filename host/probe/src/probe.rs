@@ -251,10 +251,7 @@ impl Probe {
                 {
                     self.pool.give_back(slots);
                 }
-                removed.map_err(|source| ProbeError::WriteMap {
-                    map: "TARGETS",
-                    source,
-                })?;
+                removed?;
                 Err(error)
             }
         }
@@ -280,14 +277,11 @@ impl Probe {
             client_slot: slots.client,
             ..TargetEntry::default()
         };
-        if let Err(source) = self.maps.targets.insert(&interface.index, &entry) {
+        if let Err(error) = self.maps.targets.insert(&interface.index, &entry) {
             if before.is_none() {
                 self.pool.give_back(slots);
             }
-            return Err(ProbeError::WriteMap {
-                map: "TARGETS",
-                source,
-            });
+            return Err(error);
         }
         self.owners.insert(interface.index, target.clone());
         Ok(slots)

@@ -29,13 +29,9 @@ pub(crate) struct RowReader {
 impl RowReader {
     /// Learns of rows that were made since the last read.
     pub(crate) fn refresh(&mut self, maps: &Maps) -> Result<(), ProbeError> {
-        let reading = |source| ProbeError::ReadMap {
-            map: "ROW_INDEX",
-            source,
-        };
+        self.incoming.clear();
         maps.row_index
-            .entries(&mut self.incoming)
-            .map_err(reading)?;
+            .visit(|key, row| self.incoming.push((*key, *row)))?;
         // The kernel's order stays while no row is made: most often there is nothing to sort.
         if self.incoming != self.as_read {
             self.as_read.clone_from(&self.incoming);

@@ -1,10 +1,9 @@
 //! Connections that ended without a word: found by age, each 30 s, and never dropped without being counted.
 
-use std::collections::BTreeSet;
-use std::io;
+use std::collections::HashSet;
 use std::time::Duration;
 
-use owlk8s_ebpf_abi::{Conn, ConnKey, Loss, Stash, StashKey, StreamKey, StreamValue};
+use owlk8s_ebpf_abi::{Conn, ConnKey, Loss, StashKey, StreamKey};
 
 use crate::load::Maps;
 use crate::read::loss_offset;
@@ -39,112 +38,37 @@ impl Probe {
     pub fn sweep_at(&mut self, now: Duration) -> Result<Swept, ProbeError> {
         let maps = &self.maps;
         let leftovers = Leftovers::read(maps)?;
-        let mut connections = Vec::new();
-        maps.connections
-            .entries(&mut connections)
-            .map_err(reading)?;
-
-        let mut swept = Swept {
-            connections: connections.len(),
-            ..Swept::default()
-        };
-        let mut alive: BTreeSet<u64> = connections
-            .iter()
-            .map(|(_, connection)| connection.id)
-            .collect();
-        for (key, connection) in &connections {
-            if sweep_one(maps, key, connection, now, &mut swept)? {
-                alive.remove(&connection.id);
+        let (mut old, mut alive) = (Vec::new(), HashSet::new());
+        let mut swept = Swept::default();
+        maps.connections.visit(|key, connection| {
+            swept.connections += 1;
+            if verdict(connection, now) == Verdict::Keep {
+                alive.insert(connection.id);
+            } else {
+                old.push(*key);
             }
+        })?;
+        for key in old {
+            alive.extend(sweep_one(maps, &key, now, &mut swept)?);
         }
         leftovers.remove(maps, &alive)?;
         Ok(swept)
     }
 }
 
-/// What the tables hold for connections by their ids. To be read before the connections: each is made after its
-/// connection, so one whose connection is not found later is left over.
-pub(crate) struct Leftovers {
-    stash: Vec<(StashKey, Stash)>,
-    streams: Vec<(StreamKey, StreamValue)>,
-}
-
-/// Of [`StashKey::conn`]: the direction, not the connection.
-const STASH_DIRECTION: u64 = 1 << 63;
-
-impl Leftovers {
-    pub(crate) fn read(maps: &Maps) -> Result<Self, ProbeError> {
-        let mut both = Self {
-            stash: Vec::new(),
-            streams: Vec::new(),
-        };
-        maps.stash
-            .entries(&mut both.stash)
-            .map_err(|source| ProbeError::ReadMap {
-                map: "STASH",
-                source,
-            })?;
-        if let Some(map) = &maps.streams {
-            map.entries(&mut both.streams)
-                .map_err(|source| ProbeError::ReadMap {
-                    map: "STREAMS",
-                    source,
-                })?;
-        }
-        Ok(both)
-    }
-
-    /// Removes what belongs to no connection of `alive`.
-    pub(crate) fn remove(&self, maps: &Maps, alive: &BTreeSet<u64>) -> Result<(), ProbeError> {
-        for (key, _) in self
-            .stash
-            .iter()
-            .filter(|(key, _)| !alive.contains(&(key.conn & !STASH_DIRECTION)))
-        {
-            maps.stash
-                .remove(key)
-                .map_err(|source| ProbeError::WriteMap {
-                    map: "STASH",
-                    source,
-                })?;
-        }
-        for (key, _) in self
-            .streams
-            .iter()
-            .filter(|(key, _)| !alive.contains(&key.conn))
-        {
-            let Some(map) = &maps.streams else { break };
-            map.remove(key).map_err(|source| ProbeError::WriteMap {
-                map: "STREAMS",
-                source,
-            })?;
-        }
-        Ok(())
-    }
-}
-
-/// Whether it was removed.
+/// Removes a connection, unless it has spoken since it was found to be old: then its id.
 fn sweep_one(
     maps: &Maps,
     key: &ConnKey,
-    as_read: &Conn,
     now: Duration,
     swept: &mut Swept,
-) -> Result<bool, ProbeError> {
-    if verdict(as_read, now) == Verdict::Keep {
-        return Ok(false);
-    }
-    // Again, since it may have spoken while the others were read.
-    let Some(connection) = maps.connections.get(key).map_err(reading)? else {
-        return Ok(true);
+) -> Result<Option<u64>, ProbeError> {
+    let Some(connection) = maps.connections.get(key)? else {
+        return Ok(None);
     };
     let verdict = verdict(&connection, now);
-    let writing = |source| ProbeError::WriteMap {
-        map: "CONNS",
-        source,
-    };
-    if verdict == Verdict::Keep || !maps.connections.remove(key).map_err(writing)? {
-        return Ok(false);
+    if verdict == Verdict::Keep || !maps.connections.remove(key)? {
+        return Ok(Some(connection.id));
     }
     swept.connections -= 1;
     if verdict == Verdict::GiveUp {
@@ -157,13 +81,40 @@ fn sweep_one(
     } else {
         swept.idle += 1;
     }
-    Ok(true)
+    Ok(None)
 }
 
-fn reading(source: io::Error) -> ProbeError {
-    ProbeError::ReadMap {
-        map: "CONNS",
-        source,
+/// What the tables hold for connections by their ids. To be read before the connections: each is made after its
+/// connection, so one whose connection is not found later is left over.
+pub(crate) struct Leftovers {
+    stash: Vec<StashKey>,
+    streams: Vec<StreamKey>,
+}
+
+/// Of [`StashKey::conn`]: the direction, not the connection.
+const STASH_DIRECTION: u64 = 1 << 63;
+
+impl Leftovers {
+    pub(crate) fn read(maps: &Maps) -> Result<Self, ProbeError> {
+        Ok(Self {
+            stash: maps.stash.keys()?,
+            streams: maps.streams.keys()?,
+        })
+    }
+
+    /// Removes what belongs to no connection of `alive`.
+    pub(crate) fn remove(&self, maps: &Maps, alive: &HashSet<u64>) -> Result<(), ProbeError> {
+        for key in self
+            .stash
+            .iter()
+            .filter(|key| !alive.contains(&(key.conn & !STASH_DIRECTION)))
+        {
+            maps.stash.remove(key)?;
+        }
+        for key in self.streams.iter().filter(|key| !alive.contains(&key.conn)) {
+            maps.streams.remove(key)?;
+        }
+        Ok(())
     }
 }
 

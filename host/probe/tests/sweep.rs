@@ -75,6 +75,22 @@ fn requests_without_answer_are_lost_by_name_after_an_hour() {
 }
 
 #[test]
+fn segments_kept_for_a_connection_go_with_it() {
+    let mut wire = Wire::new();
+    let mut flow = Flow::v4();
+    wire.to_pod(flow.ask(GET));
+    let _lost_on_the_way = flow.ask(b"GET /lost HTTP/1.1\r\n");
+    wire.to_pod(flow.ask(b"Host: a\r\n\r\n"));
+    let entries = wire.probe().entries().unwrap();
+    assert_eq!((entries.connections, entries.stash), (1, 1), "{entries:?}");
+    wire.probe().sweep().unwrap();
+    assert_eq!(wire.probe().entries().unwrap(), entries);
+    wire.probe().sweep_at(now() + 61 * MINUTE).unwrap();
+    let entries = wire.probe().entries().unwrap();
+    assert_eq!((entries.connections, entries.stash), (0, 0), "{entries:?}");
+}
+
+#[test]
 fn sweep_of_a_young_table_removes_nothing() {
     let mut wire = Wire::new();
     for _ in 0..20 {

@@ -1,7 +1,7 @@
 //! How a target leaves: first its socket, so that nothing is written any more, then every trace of its slots, and only
 //! then can another have them.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 
 use owlk8s_model::TargetId;
@@ -50,12 +50,7 @@ impl Probe {
         let mut result = Ok(());
         for index in indexes {
             self.owners.remove(&index);
-            if let Err(source) = self.maps.targets.remove(&index) {
-                result = Err(ProbeError::WriteMap {
-                    map: "TARGETS",
-                    source,
-                });
-            }
+            result = result.and(self.maps.targets.remove(&index).map(|_| ()));
         }
         result
     }
@@ -65,7 +60,7 @@ impl Probe {
         if slots.is_empty() {
             return Ok(());
         }
-        let gone: BTreeSet<u32> = slots.iter().flat_map(|pair| pair.iter()).collect();
+        let gone: HashSet<u32> = slots.iter().flat_map(|pair| pair.iter()).collect();
         // Connections before rows: a connection remembers the row that it counted in last.
         self.forget_connections(&gone)?;
         self.free_rows(&gone)?;
@@ -78,72 +73,42 @@ impl Probe {
         Ok(())
     }
 
-    fn forget_connections(&self, gone: &BTreeSet<u32>) -> Result<(), ProbeError> {
-        let leftovers = Leftovers::read(&self.maps)?;
-        let mut connections = Vec::new();
-        let map = &self.maps.connections;
-        map.entries(&mut connections)
-            .map_err(|source| ProbeError::ReadMap {
-                map: "CONNS",
-                source,
-            })?;
-        let mut alive = BTreeSet::new();
-        for (key, connection) in connections {
+    fn forget_connections(&self, gone: &HashSet<u32>) -> Result<(), ProbeError> {
+        let maps = &self.maps;
+        let leftovers = Leftovers::read(maps)?;
+        let (mut theirs, mut alive) = (Vec::new(), HashSet::new());
+        maps.connections.visit(|key, connection| {
             if gone.contains(&key.slot) || gone.contains(&connection.slot) {
-                map.remove(&key).map_err(|source| ProbeError::WriteMap {
-                    map: "CONNS",
-                    source,
-                })?;
+                theirs.push(*key);
             } else {
                 alive.insert(connection.id);
             }
+        })?;
+        for key in theirs {
+            maps.connections.remove(&key)?;
         }
-        leftovers.remove(&self.maps, &alive)?;
-        self.forget_closed(gone)
-    }
-
-    fn forget_closed(&self, gone: &BTreeSet<u32>) -> Result<(), ProbeError> {
-        let mut closed = Vec::new();
-        let map = &self.maps.closed;
-        map.entries(&mut closed)
-            .map_err(|source| ProbeError::ReadMap {
-                map: "EDGES",
-                source,
-            })?;
-        for (key, _) in closed {
-            if gone.contains(&key.slot) {
-                map.remove(&key).map_err(|source| ProbeError::WriteMap {
-                    map: "EDGES",
-                    source,
-                })?;
-            }
+        leftovers.remove(maps, &alive)?;
+        for key in maps
+            .edges
+            .keys()?
+            .iter()
+            .filter(|key| gone.contains(&key.slot))
+        {
+            maps.edges.remove(key)?;
         }
         Ok(())
     }
 
-    fn free_rows(&mut self, gone: &BTreeSet<u32>) -> Result<(), ProbeError> {
-        let mut index = Vec::new();
-        let map = &self.maps.row_index;
-        map.entries(&mut index)
-            .map_err(|source| ProbeError::ReadMap {
-                map: "ROW_INDEX",
-                source,
-            })?;
-        for (key, row) in index
-            .into_iter()
-            .filter(|(key, _)| gone.contains(&key.slot))
-        {
-            map.remove(&key).map_err(|source| ProbeError::WriteMap {
-                map: "ROW_INDEX",
-                source,
-            })?;
-            self.maps.rows.element(row).clear();
+    fn free_rows(&mut self, gone: &HashSet<u32>) -> Result<(), ProbeError> {
+        let maps = &self.maps;
+        let mut theirs = Vec::new();
+        maps.row_index
+            .visit(|key, row| theirs.extend(gone.contains(&key.slot).then_some((*key, *row))))?;
+        for (key, row) in theirs {
+            maps.row_index.remove(&key)?;
+            maps.rows.element(row).clear();
             self.reader.forget(row);
-            let free = &self.maps.free_rows;
-            free.push(&row).map_err(|source| ProbeError::WriteMap {
-                map: "FREE_ROWS",
-                source,
-            })?;
+            maps.free_rows.push(&row)?;
         }
         Ok(())
     }

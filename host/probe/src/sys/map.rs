@@ -4,10 +4,13 @@ use std::io;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::ptr;
 
 use owlk8s_ebpf_abi::{
     Conn, ConnKey, Edge, RowKey, Stash, StashKey, StreamKey, StreamValue, TargetEntry,
 };
+
+use crate::ProbeError;
 
 /// A type that the kernel may read from and write to byte by byte.
 ///
@@ -87,70 +90,76 @@ const ENOTSUPP: i32 = 524;
 /// A map of the kernel.
 pub(crate) struct KernelMap<K, V> {
     fd: OwnedFd,
+    name: &'static str,
     max_entries: u32,
     shape: PhantomData<fn() -> (K, V)>,
 }
 
 impl<K: Plain, V: Plain> KernelMap<K, V> {
     /// The caller has compared the sizes of `K` and `V` with the map's: see `load`.
-    pub(crate) fn new(fd: OwnedFd, max_entries: u32) -> Self {
+    pub(crate) fn new(fd: OwnedFd, name: &'static str, max_entries: u32) -> Self {
         Self {
             fd,
+            name,
             max_entries,
             shape: PhantomData,
         }
     }
 
     /// None when it is not there.
-    pub(crate) fn get(&self, key: &K) -> io::Result<Option<V>> {
+    pub(crate) fn get(&self, key: &K) -> Result<Option<V>, ProbeError> {
         let mut value = MaybeUninit::<V>::uninit();
-        match self.elem(Command::LookupElem, key, value.as_mut_ptr().cast(), 0) {
-            // SAFETY: the call succeeded, so the kernel wrote the whole value; any bits are a `V`.
-            Ok(()) => Ok(Some(unsafe { value.assume_init() })),
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
-            Err(error) => Err(error),
-        }
+        let found = self.elem(Command::LookupElem, key, value.as_mut_ptr().cast());
+        let found = self.present(found)?;
+        // SAFETY: when it was found, the kernel wrote the whole value; any bits are a `V`.
+        Ok(found.then(|| unsafe { value.assume_init() }))
     }
 
-    pub(crate) fn insert(&self, key: &K, value: &V) -> io::Result<()> {
+    /// In place of what was there.
+    pub(crate) fn insert(&self, key: &K, value: &V) -> Result<(), ProbeError> {
         self.elem(
             Command::UpdateElem,
             key,
-            std::ptr::from_ref(value).cast_mut().cast(),
-            0,
+            ptr::from_ref(value).cast_mut().cast(),
         )
+        .map_err(|e| self.writing(e))
     }
 
     /// Whether it was there.
-    pub(crate) fn remove(&self, key: &K) -> io::Result<bool> {
-        match self.elem(Command::DeleteElem, key, std::ptr::null_mut(), 0) {
+    pub(crate) fn remove(&self, key: &K) -> Result<bool, ProbeError> {
+        match self.elem(Command::DeleteElem, key, ptr::null_mut()) {
             Ok(()) => Ok(true),
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
-            Err(error) => Err(error),
+            Err(error) => Err(self.writing(error)),
         }
     }
 
-    /// All elements, as far as they do not change meanwhile.
-    pub(crate) fn entries(&self, into: &mut Vec<(K, V)>) -> io::Result<()> {
-        into.clear();
-        match self.entries_by_batch(into) {
-            // Kernels before 5.6 know no batch calls.
+    /// Shows `each` all elements, as far as they do not change meanwhile.
+    pub(crate) fn visit(&self, mut each: impl FnMut(&K, &V)) -> Result<(), ProbeError> {
+        match self.visit_batches(&mut each) {
+            // Kernels before 5.6 know no batch calls: they refuse the first.
             Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | ENOTSUPP)) => {
-                into.clear();
-                self.entries_one_by_one(into)
+                self.visit_one_by_one(&mut each)
             }
-            result => result,
+            result => result.map_err(|error| self.reading(error)),
         }
     }
 
-    fn entries_by_batch(&self, into: &mut Vec<(K, V)>) -> io::Result<()> {
+    /// All keys, as far as they do not change meanwhile.
+    pub(crate) fn keys(&self) -> Result<Vec<K>, ProbeError> {
+        let mut keys = Vec::new();
+        self.visit(|key, _| keys.push(*key))?;
+        Ok(keys)
+    }
+
+    fn visit_batches(&self, each: &mut impl FnMut(&K, &V)) -> io::Result<()> {
         let room = BATCH.min(self.max_entries as usize);
         let mut keys = Vec::<K>::with_capacity(room);
         let mut values = Vec::<V>::with_capacity(room);
         let mut position = 0_u64;
         let mut attr = BatchAttr {
             in_batch: 0,
-            out_batch: std::ptr::from_mut(&mut position) as u64,
+            out_batch: ptr::from_mut(&mut position) as u64,
             keys: keys.as_mut_ptr() as u64,
             values: values.as_mut_ptr() as u64,
             count: 0,
@@ -161,8 +170,7 @@ impl<K: Plain, V: Plain> KernelMap<K, V> {
         loop {
             attr.count = room as u32;
             // SAFETY: keys, values and position are valid for `count` elements of the map's sizes, and outlive the call.
-            let result = unsafe { bpf(Command::LookupBatch, &mut attr) };
-            let last = match result {
+            let last = match unsafe { bpf(Command::LookupBatch, &mut attr) } {
                 Ok(()) => false,
                 Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
                 Err(error) => return Err(error),
@@ -172,7 +180,9 @@ impl<K: Plain, V: Plain> KernelMap<K, V> {
                 keys.set_len(attr.count as usize);
                 values.set_len(attr.count as usize);
             }
-            into.extend(keys.iter().copied().zip(values.iter().copied()));
+            keys.iter()
+                .zip(&values)
+                .for_each(|(key, value)| each(key, value));
             if last {
                 return Ok(());
             }
@@ -180,7 +190,7 @@ impl<K: Plain, V: Plain> KernelMap<K, V> {
         }
     }
 
-    fn entries_one_by_one(&self, into: &mut Vec<(K, V)>) -> io::Result<()> {
+    fn visit_one_by_one(&self, each: &mut impl FnMut(&K, &V)) -> Result<(), ProbeError> {
         let mut before: Option<K> = None;
         // A key that is deleted meanwhile starts the walk again: bounded, so that it ends.
         for _ in 0..self.max_entries.saturating_mul(2) {
@@ -188,68 +198,87 @@ impl<K: Plain, V: Plain> KernelMap<K, V> {
                 break;
             };
             if let Some(value) = self.get(&key)? {
-                into.push((key, value));
+                each(&key, &value);
             }
             before = Some(key);
         }
         Ok(())
     }
 
-    fn next_key(&self, before: Option<&K>) -> io::Result<Option<K>> {
+    fn next_key(&self, before: Option<&K>) -> Result<Option<K>, ProbeError> {
         let mut next = MaybeUninit::<K>::uninit();
         let mut attr = ElemAttr {
             map_fd: self.fd.as_raw_fd() as u32,
             padding: 0,
-            key: before.map_or(0, |key| std::ptr::from_ref(key) as u64),
+            key: before.map_or(0, |key| ptr::from_ref(key) as u64),
             value: next.as_mut_ptr() as u64,
             flags: 0,
         };
         // SAFETY: both pointers are null or valid for a key, and outlive the call.
-        match unsafe { bpf(Command::GetNextKey, &mut attr) } {
-            // SAFETY: the call succeeded, so the kernel wrote the whole key; any bits are a `K`.
-            Ok(()) => Ok(Some(unsafe { next.assume_init() })),
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
-            Err(error) => Err(error),
-        }
+        let found = unsafe { bpf(Command::GetNextKey, &mut attr) };
+        let found = self.present(found)?;
+        // SAFETY: when there is a next one, the kernel wrote the whole key; any bits are a `K`.
+        Ok(found.then(|| unsafe { next.assume_init() }))
     }
 
-    fn elem(&self, command: Command, key: &K, value: *mut u8, flags: u64) -> io::Result<()> {
+    fn elem(&self, command: Command, key: &K, value: *mut u8) -> io::Result<()> {
         // A queue wants no key at all.
         let key = if size_of::<K>() == 0 {
             0
         } else {
-            std::ptr::from_ref(key) as u64
+            ptr::from_ref(key) as u64
         };
+        let map_fd = self.fd.as_raw_fd() as u32;
         let mut attr = ElemAttr {
-            map_fd: self.fd.as_raw_fd() as u32,
+            map_fd,
             padding: 0,
             key,
             value: value as u64,
-            flags,
+            flags: 0,
         };
-        // SAFETY: `key` is null or valid for a key, `value` null or valid for a value of the map's size; both outlive the call.
+        // SAFETY: `key` is null or valid for a key, `value` null or valid for a value of the map's size; both outlive
+        // the call.
         unsafe { bpf(command, &mut attr) }
+    }
+
+    /// Whether what was asked for is there.
+    fn present(&self, answer: io::Result<()>) -> Result<bool, ProbeError> {
+        match answer {
+            Ok(()) => Ok(true),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+            Err(error) => Err(self.reading(error)),
+        }
+    }
+
+    fn reading(&self, source: io::Error) -> ProbeError {
+        ProbeError::ReadMap {
+            map: self.name,
+            source,
+        }
+    }
+
+    fn writing(&self, source: io::Error) -> ProbeError {
+        ProbeError::WriteMap {
+            map: self.name,
+            source,
+        }
     }
 }
 
 impl<V: Plain> KernelMap<(), V> {
     /// To the end of a queue.
-    pub(crate) fn push(&self, value: &V) -> io::Result<()> {
+    pub(crate) fn push(&self, value: &V) -> Result<(), ProbeError> {
         self.insert(&(), value)
     }
 
-    /// From the front of a queue.
+    /// From the front of a queue; None when it is empty.
     #[cfg(test)]
-    pub(crate) fn pop(&self) -> io::Result<V> {
+    pub(crate) fn pop(&self) -> Result<Option<V>, ProbeError> {
         let mut value = MaybeUninit::<V>::uninit();
-        self.elem(
-            Command::LookupAndDeleteElem,
-            &(),
-            value.as_mut_ptr().cast(),
-            0,
-        )?;
-        // SAFETY: the call succeeded, so the kernel wrote the whole value; any bits are a `V`.
-        Ok(unsafe { value.assume_init() })
+        let found = self.elem(Command::LookupAndDeleteElem, &(), value.as_mut_ptr().cast());
+        let found = self.present(found)?;
+        // SAFETY: when there was one, the kernel wrote the whole value; any bits are a `V`.
+        Ok(found.then(|| unsafe { value.assume_init() }))
     }
 }
 
@@ -261,7 +290,7 @@ unsafe fn bpf<A>(command: Command, attr: &mut A) -> io::Result<()> {
         libc::syscall(
             libc::SYS_bpf,
             command as i32,
-            std::ptr::from_mut(attr),
+            ptr::from_mut(attr),
             size_of::<A>(),
         )
     };
