@@ -105,3 +105,24 @@ fn chain(error: Box<dyn std::error::Error>) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    /// The lines of a file after its `//!` head.
+    fn body(file: &str) -> &str {
+        file.split_once("\n\n").map_or(file, |(_, body)| body)
+    }
+
+    #[test]
+    fn the_guide_shows_the_example_as_it_is() {
+        let (guide, example) = (
+            include_str!("../../README.md"),
+            include_str!("../examples/busiest.rs"),
+        );
+        assert!(
+            guide.contains(&format!("```rust\n{}```", body(example))),
+            "plugins/README.md and sdk/examples/busiest.rs differ"
+        );
+        assert!(body(example).lines().count() < 40);
+    }
+}

@@ -1,4 +1,4 @@
-//! Write [owlk8s](https://github.com/owlk8s/owlk8s) plugins in Rust.
+//! Write owlk8s plugins in Rust.
 //!
 //! A plugin is a WebAssembly component. owlk8s calls it once a window with a [`Snapshot`] of the
 //! node's HTTP numbers and does the rest: it delivers what a [`Formatter`] made, serves what a
@@ -40,3 +40,8 @@ pub mod records {
         GrpcRow, Latency, Loss, Row, Status, Target, Temporality, Total, Window,
     };
 }
+
+/// The guide's samples are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Guide;
