@@ -109,6 +109,13 @@ fn cargo_of(toolchain: Toolchain, directory: &str) -> Command {
         cargo.env("RUSTC", "/usr/bin/rustc");
     }
     cargo.env("RUSTC_BOOTSTRAP", "1");
+    for name in [
+        "RUSTFLAGS",
+        "CARGO_ENCODED_RUSTFLAGS",
+        "CARGO_BUILD_RUSTFLAGS",
+    ] {
+        cargo.env_remove(name); // they would take the place of the flags that the target needs
+    }
     cargo
 }
 
