@@ -22,9 +22,23 @@ pub(crate) fn everything(toolchain: Toolchain) -> Result<()> {
     announce(
         "the binary: target/release/owlk8s (the first time several minutes: it holds a WebAssembly compiler)",
     );
-    run(cargo(".")
-        .args(["build", "--release", "--package", "owlk8s", "--target-dir"])
-        .arg(path("target")))
+    host()
+}
+
+/// The example is built along because cargo then chooses the same features of our dependencies as for the tests:
+/// what the gate tests is what is built here, and neither compiles the other's dependencies again.
+fn host() -> Result<()> {
+    let mut build = cargo(".");
+    build.args([
+        "build",
+        "--release",
+        "--workspace",
+        "--bin",
+        "owlk8s",
+        "--example",
+        "watch",
+    ]);
+    run(build.arg("--target-dir").arg(path("target")))
 }
 
 /// `ebpf/red` -> `target/bpf/owlk8s-red`.
