@@ -1,29 +1,35 @@
-//! Rate, errors and duration of what passes one interface, each second: `watch veth1a2b3c`, or `docker0`'s veth of a
-//! container (`ip link` names them). Needs root. A host's own `eth0` shows what the host itself serves from inside out:
-//! on the host's end of a veth, what goes out is on its way to the container.
+//! Rate, errors and duration of what passes one interface, each second: `watch veth1a2b3c`.
+//!
+//! For a Docker container, give the host's end of its veth (`ip link` lists them): what goes out there is on its way to
+//! the container. Needs root.
 
 use std::thread::sleep;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use owlk8s_model::{TargetReading, UnixNanos};
 use owlk8s_probe::{Interface, Probe, ProbeError};
 
+fn main() {
+    let interface = std::env::args()
+        .nth(1)
+        .unwrap_or_else(|| "docker0".to_owned());
+    if let Err(error) = watch(&interface) {
+        eprintln!("{error}");
+    }
+}
+
 #[expect(clippy::print_stdout, reason = "what it is for")]
-fn main() -> Result<(), ProbeError> {
-    let name = std::env::args().nth(1).unwrap_or_else(|| "lo".to_owned());
+fn watch(interface: &str) -> Result<(), ProbeError> {
     let mut probe = Probe::load()?;
-    probe.attach(name.as_str().into(), Interface::named(&name)?)?;
+    probe.attach("it".into(), Interface::named(interface)?)?;
     let mut before = 0;
     loop {
         sleep(Duration::from_secs(1));
-        let now = UNIX_EPOCH
-            .elapsed()
-            .map_or(0, |time| time.as_nanos() as u64);
-        for (target, reading) in probe.read(UnixNanos(now))?.targets {
-            let TargetReading::Active { rows, counters, .. } = reading else {
-                continue;
-            };
-            let total: u64 = rows.iter().map(|row| row.count).sum();
+        let reading = probe.read(UnixNanos(0))?;
+        if let Some(TargetReading::Active { rows, counters, .. }) =
+            reading.targets.get(&"it".into())
+        {
+            let requests: u64 = rows.iter().map(|row| row.count).sum();
             let errors: u64 = rows
                 .iter()
                 .filter(|row| row.status >= 400)
@@ -31,10 +37,10 @@ fn main() -> Result<(), ProbeError> {
                 .sum();
             let last = Duration::from_nanos(counters.duration_last_ns);
             println!(
-                "{target}: {} requests/s, {total} in all, {errors} errors, last took {last:?}",
-                total - before
+                "{} requests/s, {requests} in all, {errors} errors, the last took {last:?}",
+                requests - before
             );
-            before = total;
+            before = requests;
         }
     }
 }

@@ -42,10 +42,10 @@ impl Probe {
         let mut swept = Swept::default();
         maps.connections.visit(|key, connection| {
             swept.connections += 1;
-            if verdict(connection, now) == Verdict::Keep {
-                alive.insert(connection.id);
-            } else {
+            if verdict(connection, now) != Verdict::Keep {
                 old.push(*key);
+            } else if !leftovers.is_empty() {
+                alive.insert(connection.id);
             }
         })?;
         for key in old {
@@ -100,6 +100,10 @@ impl Leftovers {
             stash: maps.stash.keys()?,
             streams: maps.streams.keys()?,
         })
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.stash.is_empty() && self.streams.is_empty()
     }
 
     /// Removes what belongs to no connection of `alive`.

@@ -2,10 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test panics where it fails")]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use owlk8s_probe::Swept;
 use owlk8s_probe::testrun::{Flow, Wire};
+use owlk8s_probe::{Options, Swept};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
@@ -106,4 +106,40 @@ fn sweep_of_a_young_table_removes_nothing() {
             ..Swept::default()
         }
     );
+}
+
+#[test]
+fn full_table_is_swept_in_little_time() {
+    let mut wire = Wire::with(Options {
+        connections: 65_536,
+        ..Options::default()
+    });
+    for i in 0..65_536_u32 {
+        let peer = ([10, 1, (i >> 8) as u8, i as u8], 40_000);
+        let mut flow = Flow::between(peer.into(), ([10, 0, 0, 2], 80).into());
+        wire.to_pod(flow.ask(GET));
+        wire.from_pod(flow.answer(OK));
+    }
+    let start = Instant::now();
+    assert_eq!(
+        wire.probe().sweep().unwrap(),
+        Swept {
+            connections: 65_536,
+            ..Swept::default()
+        }
+    );
+    let kept = start.elapsed();
+    let start = Instant::now();
+    assert_eq!(
+        wire.probe().sweep_at(now() + 11 * MINUTE).unwrap(),
+        Swept {
+            idle: 65_536,
+            ..Swept::default()
+        }
+    );
+    eprintln!(
+        "65,536 connections: looked at in {kept:?}, removed in {:?}",
+        start.elapsed()
+    );
+    assert_eq!(wire.seen().status(200), 65_536);
 }

@@ -85,6 +85,37 @@ fn counts_over_a_veth_are_those_of_the_client_by_ipv4_and_ipv6() {
 }
 
 #[test]
+fn many_connections_at_once_are_counted_to_the_last_request() {
+    let _alone = alone();
+    on_a_node(|| {
+        let pod = Pod::start(1);
+        let mut probe = Probe::load_with(small()).unwrap();
+        probe
+            .attach("pod".into(), Interface::named(&pod.interface).unwrap())
+            .unwrap();
+        let servers = pod.servers;
+        let start = Instant::now();
+        let clients: Vec<_> = (0..16)
+            .map(|i| thread::spawn(move || get(servers[i % 2], MIX.into_iter().cycle().take(4000))))
+            .collect();
+        clients
+            .into_iter()
+            .for_each(|client| client.join().unwrap());
+        eprintln!("64,000 requests in {:?}", start.elapsed());
+        let (counters, rows) = read(&mut probe, "pod");
+        assert_eq!(
+            by_status(&rows),
+            BTreeMap::from([(200, 32_000), (404, 16_000), (500, 16_000)])
+        );
+        assert_eq!(
+            (counters.started, counters.aborted, counters.losses.len()),
+            (64_000, 0, 0),
+            "{counters:?}"
+        );
+    });
+}
+
+#[test]
 fn reading_never_goes_down_and_never_below_nothing_in_flight() {
     let _alone = alone();
     on_a_node(|| {
