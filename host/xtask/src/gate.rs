@@ -2,9 +2,10 @@
 //!
 //! One profile (`--release`) for the binary and the tests, so that the WebAssembly compiler is compiled once.
 
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result};
 
 use crate::compile;
 use crate::plan::Toolchain;
@@ -18,6 +19,7 @@ type Check = fn(Toolchain) -> Result<()>;
 
 const CHECKS: &[(&str, Check)] = &[
     ("formatting", |_| formatting()),
+    ("lock files", |_| lock_files()),
     ("build: kernel program", compile::ebpf),
     ("lints: kernel program", |_| ebpf_lints()),
     ("lints: plugins", |_| plugin_lints()),
@@ -40,7 +42,7 @@ pub(crate) fn gate(toolchain: Toolchain) -> Result<()> {
         times.push((*name, started.elapsed()));
         if let Err(error) = result {
             summary(&times, "FAILED");
-            return Err(error.context(anyhow!("the gate ended at `{name}`")));
+            return Err(error.context(format!("the gate ended at `{name}`")));
         }
     }
     summary(&times, "passed");
@@ -61,8 +63,25 @@ fn summary(times: &[(&str, Duration)], verdict: &str) {
     eprintln!("  the gate {verdict} after {}", human(whole));
 }
 
+/// The three workspaces of the checkout.
+const WORKSPACES: [&str; 3] = [".", "plugins", "ebpf/red"];
+
+/// A lock file that lags behind its manifest would be changed by whoever builds next.
+fn lock_files() -> Result<()> {
+    for workspace in WORKSPACES {
+        let mut metadata = cargo(workspace);
+        metadata
+            .args(["metadata", "--locked", "--format-version", "1"])
+            .stdout(Stdio::null());
+        run(&mut metadata).with_context(|| {
+            format!("Cargo.lock of `{workspace}` is old: commit what cargo makes of it")
+        })?;
+    }
+    Ok(())
+}
+
 fn formatting() -> Result<()> {
-    for workspace in [".", "plugins", "ebpf/red"] {
+    for workspace in WORKSPACES {
         run(cargo(workspace).args(["fmt", "--all", "--check"]))?;
     }
     Ok(())
