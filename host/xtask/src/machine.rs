@@ -28,12 +28,7 @@ pub(crate) fn inspect() -> Machine {
         apt: find("apt-get").is_some(),
         rustup: rustup(),
         packages: packages(),
-        commands: TOOLS
-            .iter()
-            .map(|tool| tool.command)
-            .filter(|name| find(name).is_some())
-            .map(str::to_owned)
-            .collect(),
+        commands: commands(),
         bpf_linker: bpf_linker()
             .and_then(|path| version(&answer(Command::new(path).arg("--version"))?)),
         llvm: llvm_prefix().is_some(),
@@ -95,6 +90,14 @@ pub(crate) fn refusal() -> PathBuf {
 /// The version of the compiler in use, as it says it itself.
 pub(crate) fn rustc_version() -> Option<String> {
     answer(Command::new("rustc").arg("--version"))
+}
+
+fn commands() -> BTreeSet<String> {
+    let wanted = TOOLS.iter().map(|tool| tool.command).chain(["rustup"]);
+    wanted
+        .filter(|name| find(name).is_some())
+        .map(str::to_owned)
+        .collect()
 }
 
 fn rustup() -> Rustup {

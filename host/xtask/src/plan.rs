@@ -38,7 +38,7 @@ pub(crate) struct Machine {
     pub(crate) rustup: Rustup,
     /// Those of the packages of [`crate::needs`] that are installed.
     pub(crate) packages: BTreeSet<String>,
-    /// Those of the commands of [`crate::needs`] that are on the PATH.
+    /// Those of the commands of [`crate::needs`], and of `rustup`, that are on the PATH.
     pub(crate) commands: BTreeSet<String>,
     /// The version of the bpf-linker on the PATH.
     pub(crate) bpf_linker: Option<(u32, u32, u32)>,
@@ -112,7 +112,7 @@ pub(crate) fn plan(
         steps.push(Step::Apt(packages));
     }
     if goal >= Goal::Test && !machine.linters {
-        steps.push(Step::Linters);
+        steps.push(linters(machine)?);
     }
     if ask_rustup {
         steps.push(Step::RustupParts);
@@ -178,6 +178,16 @@ fn not_installed(
         .filter(|package| !machine.packages.contains(package.name))
         .map(|package| (package.name, package.why))
         .collect()
+}
+
+fn linters(machine: &Machine) -> Result<Step, Missing> {
+    match machine.commands.contains("rustup") {
+        true => Ok(Step::Linters),
+        false => Err(Missing(
+            "clippy and rustfmt are missing, which the gate checks with: use rustup's stable Rust (https://rustup.rs), which brings both"
+                .to_owned(),
+        )),
+    }
 }
 
 /// Debian's own Python gets its modules from apt (PEP 668); any other from pip, whose names are returned.

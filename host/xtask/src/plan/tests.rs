@@ -9,7 +9,9 @@ fn fresh() -> Machine {
         apt: true,
         rustup: Rustup::MayFetch,
         packages: BTreeSet::new(),
-        commands: ["g++", "ip", "unshare", "python3"].map(String::from).into(),
+        commands: ["g++", "ip", "unshare", "python3", "rustup"]
+            .map(String::from)
+            .into(),
         bpf_linker: None,
         llvm: false,
         linters: true,
@@ -24,7 +26,9 @@ fn complete() -> Machine {
     machine.rustup = Rustup::HasParts;
     machine.llvm = true;
     machine.bpf_linker = Some(BPF_LINKER);
-    machine.commands = TOOLS.iter().map(|tool| tool.command.to_owned()).collect();
+    machine
+        .commands
+        .extend(TOOLS.iter().map(|tool| tool.command.to_owned()));
     machine.modules = MODULES
         .iter()
         .map(|module| module.import.to_owned())
@@ -190,4 +194,13 @@ fn linters_are_fetched_for_the_gate_only() {
     machine.linters = false;
     assert_eq!(plan(Goal::Demo, &machine, None), Ok(vec![]));
     assert_eq!(plan(Goal::Test, &machine, None), Ok(vec![Step::Linters]));
+}
+
+#[test]
+fn without_rustup_missing_linters_lead_to_it() {
+    let mut machine = complete();
+    machine.linters = false;
+    machine.commands.remove("rustup");
+    let Missing(text) = plan(Goal::Test, &machine, None).unwrap_err();
+    assert!(text.contains("https://rustup.rs"), "{text}");
 }
