@@ -145,9 +145,6 @@ pub enum ProbeError {
         /// As loaded.
         limit: u32,
     },
-    /// The clock of the kernel could not be read.
-    #[error("cannot read the monotonic clock")]
-    ReadClock(#[source] io::Error),
 }
 
 impl ProbeError {

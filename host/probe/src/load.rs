@@ -27,7 +27,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ow
 /// How much room to make; the kernel's memory follows `rows`, and `connections` as they are used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Most targets at once.
+    /// Most targets at once; each takes a file descriptor, for which the process's limit is raised where it may be.
     pub targets: u32,
     /// Most combinations of target, protocol, method and status (848 bytes each).
     pub rows: u32,
@@ -66,6 +66,7 @@ pub(crate) fn load(options: &Options) -> Result<(Ebpf, Maps), ProbeError> {
     check_abi_version(OBJECT)?;
     check_room(options)?;
     sys::raise_memlock();
+    sys::allow_descriptors(options.targets);
     let slots = SlotPool::elements(options.targets, options.count_client);
     let mut ebpf = EbpfLoader::new()
         .map_max_entries("TARGETS", options.targets)

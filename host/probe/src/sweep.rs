@@ -30,8 +30,7 @@ pub struct Swept {
 impl Probe {
     /// Removes connections that have been silent for long. To be called each 30 s or so.
     pub fn sweep(&mut self) -> Result<Swept, ProbeError> {
-        let now = sys::monotonic_ns().map_err(ProbeError::ReadClock)?;
-        self.sweep_at(Duration::from_nanos(now))
+        self.sweep_at(sys::monotonic())
     }
 
     /// As [`Probe::sweep`], as if the monotonic clock stood at `now`.

@@ -9,4 +9,4 @@ mod process;
 pub(crate) use map::{KernelMap, Plain};
 pub(crate) use mmap::{MappedArray, Words};
 pub(crate) use packet::{bind_to_interface, bound_interface, interface_index, open_packet_socket};
-pub(crate) use process::{kernel_release, monotonic_ns, raise_memlock};
+pub(crate) use process::{allow_descriptors, kernel_release, monotonic, raise_memlock};

@@ -315,6 +315,13 @@ fn refusals_name_the_interface_and_the_remedy() {
 fn five_hundred_interfaces_come_and_go() {
     let _alone = alone();
     on_a_node(|| {
+        // As few descriptors as a shell gives: the probe makes room itself.
+        let few = libc::rlimit {
+            rlim_cur: 256,
+            rlim_max: 4096,
+        };
+        // SAFETY: the struct outlives the call.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &few) }, 0);
         let links: String = (0..250)
             .map(|i| format!("link add a{i} up type veth peer name b{i}\n"))
             .collect();

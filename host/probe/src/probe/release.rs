@@ -39,10 +39,10 @@ impl Probe {
                 continue;
             };
             if let Link::Attached { interface, .. } = &watched.link {
-                let gone = format!("interface {} is gone", interface.name);
+                let left = format!("no longer on interface {}", interface.name);
                 indexes.push(interface.index);
                 sockets.extend(
-                    std::mem::replace(&mut watched.link, Link::Waiting(gone)).into_socket(),
+                    std::mem::replace(&mut watched.link, Link::Waiting(left)).into_socket(),
                 );
             }
         }

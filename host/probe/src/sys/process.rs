@@ -1,41 +1,47 @@
 //! Limits, clock and kernel of this process.
 
-use std::io;
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::time::{ClockId, clock_gettime};
 
 /// Time of `bpf_ktime_get_ns`.
-pub(crate) fn monotonic_ns() -> io::Result<u64> {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: `time` outlives the call.
-    if unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) } < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+pub(crate) fn monotonic() -> Duration {
+    let time = clock_gettime(ClockId::Monotonic);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// Kernels before 5.11 count maps against RLIMIT_MEMLOCK. Raises it as far as this process may.
+/// Kernels before 5.11 count maps against RLIMIT_MEMLOCK. Raises it as far as this process may: a map that does not fit
+/// then is refused by name.
 pub(crate) fn raise_memlock() {
-    let unlimited = libc::rlimit {
-        rlim_cur: libc::RLIM_INFINITY,
-        rlim_max: libc::RLIM_INFINITY,
-    };
-    // SAFETY: the struct outlives the call.
-    if unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const unlimited) } == 0 {
+    raise(Resource::Memlock, None);
+}
+
+/// Lets this process have `more` descriptors beside those that programs usually need, as far as it may: a socket that
+/// does not fit then is refused by name.
+pub(crate) fn allow_descriptors(more: u32) {
+    const USUAL: u64 = 512;
+    raise(Resource::Nofile, Some(USUAL + u64::from(more)));
+}
+
+/// Makes a limit at least `wanted` (None: no limit); without CAP_SYS_RESOURCE the hard limit is the end.
+fn raise(resource: Resource, wanted: Option<u64>) {
+    let at_least = |limit: Option<u64>| Some(limit?.max(wanted?));
+    let now = getrlimit(resource);
+    if now.current == at_least(now.current) {
         return;
     }
-    // Without CAP_SYS_RESOURCE the hard limit is the end; a map that does not fit is refused by name later.
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
+    let all = Rlimit {
+        current: wanted,
+        maximum: at_least(now.maximum),
     };
-    // SAFETY: the struct outlives both calls.
-    unsafe {
-        if libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) == 0 {
-            limit.rlim_cur = limit.rlim_max;
-            libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit);
-        }
+    if setrlimit(resource, all).is_err() {
+        let current = match (wanted, now.maximum) {
+            (Some(wanted), Some(most)) => Some(wanted.min(most)),
+            (wanted, most) => wanted.or(most),
+        };
+        // Where even this is refused, what does not fit is refused by name.
+        let _ = setrlimit(resource, Rlimit { current, ..now });
     }
 }
 
