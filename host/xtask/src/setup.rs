@@ -192,7 +192,7 @@ impl Apt {
 
 /// Installs the packages it is given. nginx and prometheus bring a service each, which would listen on this machine
 /// now and after each boot; the tests want only their programs. So none is started (policy-rc.d, for the time of the
-/// installation), and those that this installation brought are disabled, where systemd runs and where it does not.
+/// installation), and those that this installation brought are disabled.
 const INSTALL_WITHOUT_DAEMONS: &str = r#"
 set -e
 policy=/usr/sbin/policy-rc.d
@@ -206,6 +206,6 @@ if [ ! -e $policy ]; then
 fi
 DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends -o Acquire::Retries=3 -o DPkg::Lock::Timeout=120 "$@"
 for service in nginx prometheus; do
-    case " $* " in *" $service "*) deb-systemd-helper disable $service.service || true ;; esac
+    case " $* " in *" $service "*) command -v systemctl >/dev/null && systemctl disable --quiet $service.service || true ;; esac
 done
 "#;
