@@ -16,7 +16,7 @@ use owlk8s_probe::{Options, Probe};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, interval_at, timeout};
 
 use crate::admin::{self, Admin};
 use crate::book::Book;
@@ -28,6 +28,8 @@ use crate::reader::{Reader, ReaderGone};
 
 /// Connections that ended without a word are looked for this often.
 const SWEEP: Duration = Duration::from_secs(30);
+/// The first window closes after this, so that targets whose interface is easily found are in it.
+const FIRST: Duration = Duration::from_millis(250);
 /// For the sinks to deliver the last window; the whole end stays below 5 s.
 const DRAIN: Duration = Duration::from_secs(4);
 
@@ -122,7 +124,10 @@ impl Running {
     /// Closes a window each interval until `stop`, or until the reader fails.
     pub(crate) async fn until(&mut self, stop: impl Future<Output = ()>) -> Result<(), ReaderGone> {
         tokio::pin!(stop);
-        let mut windows = interval(self.interval);
+        let mut windows = interval_at(
+            (Instant::now() + FIRST.min(self.interval)).into(),
+            self.interval,
+        );
         windows.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut sweeps = interval(SWEEP);
         sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -19,7 +19,7 @@ use crate::plan::Plan;
 /// First wait after a failed look-up; doubles up to [`SLOWEST`].
 const FIRST: Duration = Duration::from_millis(250);
 /// Between look-ups that succeed, and at most between those that fail.
-const SLOWEST: Duration = Duration::from_secs(30);
+const SLOWEST: Duration = Duration::from_secs(10);
 
 /// Runs until nobody wants plans. Should the source of targets end, its last set stays.
 pub(crate) async fn follow(
@@ -32,7 +32,7 @@ pub(crate) async fn follow(
     let mut known = Known::default();
     let mut asked: JoinSet<Answer> = JoinSet::new();
     let mut source_lives = true;
-    known.adopt(&sets.borrow_and_update().clone());
+    known.adopt(&sets.borrow_and_update().clone(), Instant::now());
     loop {
         for target in known.due(Instant::now()) {
             let interfaces = Arc::clone(&interfaces);
@@ -51,7 +51,7 @@ pub(crate) async fn follow(
         });
         tokio::select! {
             changed = sets.changed(), if source_lives => match changed {
-                Ok(()) => known.adopt(&sets.borrow_and_update().clone()),
+                Ok(()) => known.adopt(&sets.borrow_and_update().clone(), Instant::now()),
                 Err(_) => {
                     tracing::error!("the source of targets ended: going on with those known");
                     source_lives = false;
@@ -67,7 +67,7 @@ pub(crate) async fn follow(
                     known.doubt(snapshot, Instant::now());
                 }
             }
-            () = sleep_until(known.next_due()) => {}
+            () = sleep_until(known.next_due(Instant::now())) => {}
             () = plans.closed() => return,
         }
     }
@@ -94,11 +94,10 @@ struct Entry {
 }
 
 impl Known {
-    fn adopt(&mut self, set: &Arc<TargetSet>) {
+    fn adopt(&mut self, set: &Arc<TargetSet>, now: Instant) {
         let ids: BTreeSet<_> = set.targets.iter().map(|t| &t.id).collect();
         self.entries.retain(|id, _| ids.contains(id));
         for target in &set.targets {
-            let now = Some(Instant::now());
             let entry = self
                 .entries
                 .entry(target.id.clone())
@@ -106,10 +105,10 @@ impl Known {
                     target: Arc::clone(target),
                     place: None,
                     failed: 0,
-                    due: now,
+                    due: Some(now),
                 });
             if (&entry.target.ips, &entry.target.interface) != (&target.ips, &target.interface) {
-                (entry.failed, entry.due) = (0, now);
+                (entry.failed, entry.due) = (0, Some(now));
             }
             entry.target = Arc::clone(target);
         }
@@ -129,12 +128,12 @@ impl Known {
         .collect()
     }
 
-    fn next_due(&self) -> Instant {
+    fn next_due(&self, now: Instant) -> Instant {
         self.entries
             .values()
             .filter_map(|e| e.due)
             .min()
-            .unwrap_or_else(|| Instant::now() + SLOWEST)
+            .unwrap_or_else(|| now + SLOWEST)
     }
 
     fn learn(&mut self, Answer { target, found }: Answer, now: Instant) {
@@ -210,3 +209,6 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         .collect::<Vec<_>>()
         .join(": ")
 }
+
+#[cfg(test)]
+mod tests;

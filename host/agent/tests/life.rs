@@ -5,7 +5,7 @@ mod common;
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 
-use common::agent::config;
+use common::agent::{config, promtool};
 use common::{Agent, Lab, Nginx, shipped, within};
 
 #[test]
@@ -35,8 +35,6 @@ fn an_unknown_path_is_answered_with_those_there_are() {
 
 #[test]
 fn our_own_metrics_pass_promtool() {
-    use std::io::Write;
-    common::lab::need("promtool", "prometheus");
     let lab = Lab::new(1);
     let agent = Agent::attached(&lab, &config(&[lab.target("p1")], ""));
     let metrics = within(Duration::from_secs(5), "the first window is closed", || {
@@ -47,24 +45,7 @@ fn our_own_metrics_pass_promtool() {
             Err(metrics)
         }
     });
-    let mut promtool = std::process::Command::new("promtool")
-        .args(["check", "metrics"])
-        .stdin(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    promtool
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(metrics.as_bytes())
-        .unwrap();
-    let checked = promtool.wait_with_output().unwrap();
-    assert!(
-        checked.status.success(),
-        "{}\n{metrics}",
-        String::from_utf8_lossy(&checked.stderr)
-    );
+    promtool(&metrics);
     for name in [
         "owlk8s_windows_total",
         "owlk8s_read_duration_seconds_sum",

@@ -196,3 +196,23 @@ pub fn signal(pid: u32, name: &str) {
         .status();
     assert!(sent.unwrap().success(), "cannot send SIG{name} to {pid}");
 }
+
+/// Refuses a metrics page that Prometheus's own linter complains about.
+pub fn promtool(page: &str) {
+    super::lab::need("promtool", "prometheus");
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    promtool
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(page.as_bytes())
+        .unwrap();
+    let checked = promtool.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&checked.stderr);
+    assert!(checked.status.success(), "{said}\n{page}");
+}

@@ -40,17 +40,25 @@ pub fn within<T>(limit: Duration, what: &str, mut ask: impl FnMut() -> Result<T,
     }
 }
 
-/// The directory of a shipped plugin, built by `make build`.
+/// A shipped plugin, built by `make build`.
 pub fn shipped(plugin: &str) -> PathBuf {
-    let built = Path::new(env!("CARGO_BIN_EXE_owlk8s"))
+    built(&format!("plugins/{plugin}.wasm"))
+}
+
+/// A guest that does one thing, most of them a bad one; built by `make test`.
+pub fn fixture(name: &str) -> PathBuf {
+    built(&format!("plugins/fixtures/{name}.wasm"))
+}
+
+fn built(file: &str) -> PathBuf {
+    let target = Path::new(env!("CARGO_BIN_EXE_owlk8s"))
         .ancestors()
         .nth(2)
-        .unwrap()
-        .join("plugins");
-    let file = built.join(format!("{plugin}.wasm"));
+        .unwrap();
+    let file = target.join(file);
     assert!(
         file.exists(),
-        "{} is missing: run `make build`",
+        "{} is missing: run `make test`",
         file.display()
     );
     file

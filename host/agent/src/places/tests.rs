@@ -1,0 +1,147 @@
+use owlk8s_model::{Reading, TargetReading, UnixNanos, fold};
+
+use super::*;
+
+fn target(id: &str, interface: &str) -> Arc<Target> {
+    Arc::new(Target {
+        id: id.into(),
+        pod: id.to_owned(),
+        uid: String::new(),
+        namespace: String::new(),
+        workload: None,
+        services: Vec::new(),
+        ips: Vec::new(),
+        interface: Some(interface.to_owned()),
+        labels: BTreeMap::new(),
+    })
+}
+
+fn set(targets: &[&Arc<Target>]) -> Arc<TargetSet> {
+    let targets = targets.iter().map(|target| Arc::clone(target)).collect();
+    Arc::new(TargetSet {
+        confirmed_at: UnixNanos(1),
+        targets,
+    })
+}
+
+fn found(target: &Arc<Target>, index: u32) -> Answer {
+    let name = target.interface.clone().unwrap();
+    Answer {
+        target: Arc::clone(target),
+        found: Ok(Interface { name, index }),
+    }
+}
+
+fn missing(target: &Arc<Target>) -> Answer {
+    let error = ResolveError::NoSuchInterface {
+        target: target.id.to_string(),
+        name: target.interface.clone().unwrap(),
+        existing: "lo".to_owned(),
+    };
+    Answer {
+        target: Arc::clone(target),
+        found: Err(error),
+    }
+}
+
+fn ids(due: &[Arc<Target>]) -> Vec<&str> {
+    due.iter().map(|target| target.pod.as_str()).collect()
+}
+
+/// What the next window says when the target is not attached.
+fn unattached(target: &Arc<Target>) -> Snapshot {
+    let waiting = TargetReading::Waiting("gone".to_owned());
+    let reading = Reading {
+        at: UnixNanos(1),
+        targets: BTreeMap::from([(target.id.clone(), waiting)]),
+    };
+    fold(None, "n", &set(&[target]), &reading, false)
+}
+
+#[test]
+fn each_target_is_asked_about_once_until_its_answer() {
+    let (a, b) = (target("a", "veth1"), target("b", "veth2"));
+    let (mut known, now) = (Known::default(), Instant::now());
+    known.adopt(&set(&[&a, &b]), now);
+    assert_eq!(ids(&known.due(now)), ["a", "b"]);
+    assert!(known.due(now + SLOWEST).is_empty());
+    known.learn(found(&a, 7), now);
+    assert!(known.due(now).is_empty());
+    assert_eq!(
+        ids(&known.due(now + SLOWEST)),
+        ["a"],
+        "what was found is looked at again"
+    );
+    let on = Place::On(owlk8s_probe::Interface {
+        name: "veth1".to_owned(),
+        index: 7,
+    });
+    assert_eq!(known.plan().places, BTreeMap::from([("a".into(), on)]));
+}
+
+#[test]
+fn what_failed_is_asked_again_with_doubling_waits_up_to_the_slowest() {
+    let a = target("a", "veth1");
+    let (mut known, mut now) = (Known::default(), Instant::now());
+    known.adopt(&set(&[&a]), now);
+    let mut waits = Vec::new();
+    for _ in 0..9 {
+        assert_eq!(ids(&known.due(now)), ["a"]);
+        known.learn(missing(&a), now);
+        waits.push(known.next_due(now) - now);
+        now = known.next_due(now);
+    }
+    assert_eq!(waits[..3], [FIRST, FIRST * 2, FIRST * 4]);
+    assert_eq!(waits[8], SLOWEST);
+    let why = "interface veth1 of target a does not exist: this network namespace has lo \
+               (correct `interface`, or leave it out and give `ips`)";
+    assert_eq!(
+        known.plan().places,
+        BTreeMap::from([("a".into(), Place::Failed(why.to_owned()))])
+    );
+}
+
+#[test]
+fn an_answer_about_what_a_target_was_before_is_not_believed() {
+    let (old, new) = (target("a", "veth1"), target("a", "veth2"));
+    let (mut known, now) = (Known::default(), Instant::now());
+    known.adopt(&set(&[&old]), now);
+    known.due(now);
+    known.adopt(&set(&[&new]), now);
+    known.learn(found(&old, 7), now);
+    assert!(known.plan().places.is_empty());
+    assert_eq!(known.due(now)[0].interface.as_deref(), Some("veth2"));
+}
+
+#[test]
+fn a_target_that_has_a_place_and_is_not_attached_there_is_looked_up_again() {
+    let a = target("a", "veth1");
+    let (mut known, now) = (Known::default(), Instant::now());
+    known.adopt(&set(&[&a]), now);
+    known.due(now);
+    known.doubt(&unattached(&a), now);
+    assert!(known.due(now).is_empty(), "it is being asked about");
+    known.learn(found(&a, 7), now);
+    known.doubt(&unattached(&a), now);
+    assert_eq!(ids(&known.due(now)), ["a"]);
+}
+
+#[test]
+fn a_target_that_is_gone_is_forgotten_and_an_answer_for_it_ignored() {
+    let (a, b) = (target("a", "veth1"), target("b", "veth2"));
+    let (mut known, now) = (Known::default(), Instant::now());
+    known.adopt(&set(&[&a, &b]), now);
+    known.due(now);
+    known.adopt(&set(&[&b]), now);
+    known.learn(found(&a, 7), now);
+    known.learn(found(&b, 8), now);
+    assert_eq!(
+        known
+            .plan()
+            .places
+            .keys()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>(),
+        ["b"]
+    );
+}
