@@ -68,9 +68,9 @@ pub struct Slot {
     pub probe_aborted: u64,
     /// The latest duration of a request that is no probe, ns.
     pub duration_last_ns: u64,
-    /// TCP segments with payload to the pod.
+    /// TCP segments with payload to the pod, up to 65,536.
     pub segments_to_pod: u64,
-    /// TCP segments with payload from the pod.
+    /// TCP segments with payload from the pod, up to 65,536.
     pub segments_from_pod: u64,
     /// Connections whose first bytes to the pod are a TLS record.
     pub tls: u64,

@@ -264,24 +264,33 @@ unsafe fn known_field<W: World>(scan: &mut Scan<W>, at: *const u8, w0: u64) {
     begin_line(dir, line::OTHER);
 }
 
-/// A byte of Content-Length's value.
+/// Bytes of Content-Length's value that one step looks at.
+const DIGITS: u32 = 8;
+
+/// Content-Length's value.
 #[inline(always)]
-pub(crate) unsafe fn length<W: World>(scan: &mut Scan<W>, at: *const u8) {
+pub(crate) unsafe fn length<W: World>(scan: &mut Scan<W>, at: *const u8, avail: u32) {
     let dir = scan.dir;
-    let c = *at;
-    advance(scan, 1);
-    match c {
-        b'0'..=b'9' => {
-            (*dir).number = (*dir).number.wrapping_mul(10).wrapping_add(u64::from(c - b'0'));
-            (*dir).flags |= flag::LENGTH;
+    let mut bytes = read_u64(at);
+    let mut n = 0;
+    while n < DIGITS && n < avail {
+        let c = bytes as u8;
+        match c {
+            b'0'..=b'9' => {
+                (*dir).number = (*dir).number.wrapping_mul(10).wrapping_add(u64::from(c - b'0'));
+                (*dir).flags |= flag::LENGTH;
+            }
+            b' ' | b'\t' => {}
+            // The line's end, or a list of equal values (RFC 9112, 6.3): the first stands for all.
+            _ => {
+                begin_line(dir, line::OTHER);
+                break;
+            }
         }
-        b' ' | b'\t' | b'\r' => {}
-        b'\n' => {
-            (*dir).state = state::FIELD;
-        }
-        // A list of equal values (RFC 9112, 6.3): the first stands for all.
-        _ => begin_line(dir, line::OTHER),
+        bytes >>= 8;
+        n += 1;
     }
+    advance(scan, n);
 }
 
 /// A byte of a chunk size (RFC 9112, 7.1).

@@ -57,7 +57,6 @@ unsafe fn ne32(header: *const u8, at: usize) -> u32 {
 #[inline(always)]
 pub unsafe fn parse<W: World>(world: &W, scratch: *mut Scratch, slot_id: u32, slot: *mut Slot) -> bool {
     let segment = &mut (*scratch).segment;
-    *segment = Segment::default();
     let header = (&raw mut (*scratch).header).cast::<u8>();
     let datagram = if !world.load(0, header, 40) {
         return false;
@@ -98,8 +97,8 @@ unsafe fn ipv4<W: World>(world: &W, header: *mut u8, segment: &mut Segment) -> O
     if byte(header, 9) != IPPROTO_TCP {
         return None;
     }
-    segment.source[0] = ne32(header, 12);
-    segment.destination[0] = ne32(header, 16);
+    segment.source = [ne32(header, 12), 0, 0, 0];
+    segment.destination = [ne32(header, 16), 0, 0, 0];
     let total = u32::from(be16(header, 2));
     let fragment = be16(header, 6);
     Some(Datagram {

@@ -112,37 +112,42 @@ pub unsafe fn read<W: World>(world: &W, conn: *mut Conn, slot: *mut Slot, scratc
     W::run(&mut scan);
 }
 
-/// One step; true when the segment is read to its end.
+/// One step; true when the segment is read to its end. A line's start and the line behind it are one step.
 #[inline(always)]
 pub unsafe fn step<W: World>(scan: &mut Scan<W>) -> bool {
     let cursor = scan.scratch;
     let dir = scan.dir;
-    let (pos, end) = ((*cursor).pos, (*cursor).end);
-    if pos >= end {
+    if (*cursor).pos >= (*cursor).end {
         return refill(scan);
     }
-    let avail = end - pos;
-    let at = window(cursor, pos);
-    match (*dir).state {
-        state::LINE => read_line(scan, pos, end),
-        state::FIELD | state::TRAILER => head::field(scan, at, avail),
-        state::START if scan.answers => head::status(scan, at, avail),
-        state::START => head::request(scan, at, avail),
-        state::LENGTH => head::length(scan, at),
-        state::CHUNK => head::chunk(scan, at),
-        state::LOST => give_up_segment(cursor),
-        state::H2_FRAME => h2::frame(scan, at, avail),
-        state::H2_PAD..=state::H2_STRING => h2::block(scan, at),
-        state::H2_SKIP..=state::H2_STRING_SKIP => {
-            let n = h2::skip(scan, avail);
-            (*cursor).pos = pos + n;
+    let (pos, end) = ((*cursor).pos, (*cursor).end);
+    if pos < end {
+        let avail = end - pos;
+        let at = window(cursor, pos);
+        match (*dir).state {
+            state::LINE => {}
+            state::FIELD | state::TRAILER => head::field(scan, at, avail),
+            state::START if scan.answers => head::status(scan, at, avail),
+            state::START => head::request(scan, at, avail),
+            state::LENGTH => head::length(scan, at, avail),
+            state::CHUNK => head::chunk(scan, at),
+            state::LOST => give_up_segment(cursor),
+            state::H2_FRAME => h2::frame(scan, at, avail),
+            state::H2_PAD..=state::H2_STRING => h2::block(scan, at),
+            state::H2_SKIP..=state::H2_STRING_SKIP => {
+                let n = h2::skip(scan, avail);
+                (*cursor).pos = pos + n;
+            }
+            _ => {
+                let n = skip(dir, (*scan.conn).mode, avail);
+                (*cursor).pos = pos + n;
+            }
         }
-        _ => {
-            let n = skip(dir, (*scan.conn).mode, avail);
-            (*cursor).pos = pos + n;
+        if (*dir).state == state::LINE {
+            read_line(scan, end);
         }
     }
-    false
+    (*cursor).pos >= end && (*cursor).remain == 0
 }
 
 /// The window's byte `pos` and what follows it; the window is longer than any `pos` can be by what is read at once.
@@ -242,11 +247,8 @@ unsafe fn load_stash(stash: *const Stash, offset: u32, to: *mut u8, n: u32) -> b
     }
     let from = (&raw const (*stash).data).cast::<u8>();
     let mut at = 0;
-    // One byte beyond `n` rounded up to 8 is within the window, and of no meaning.
+    // What is copied beyond `n` is within the window, and of no meaning; a loop without a choice is one path to verify.
     while at < FRESH {
-        if at >= n {
-            break;
-        }
         let word = read_u64(from.add(((offset + at) & (STASH_BYTES as u32 - 8)) as usize));
         write_u64(to.add((at & 511) as usize), word);
         at += 8;
@@ -281,27 +283,30 @@ pub(crate) unsafe fn begin_line(dir: *mut Dir, kind: u8) {
 }
 
 /// Words of a line that one step looks at.
-const WORDS: u32 = 4;
+const WORDS: u32 = 8;
 
 /// Reads on to the line's end, remembering the line's last bytes.
 #[inline(always)]
-unsafe fn read_line<W: World>(scan: &mut Scan<W>, mut pos: u32, end: u32) {
+unsafe fn read_line<W: World>(scan: &mut Scan<W>, end: u32) {
     let (cursor, dir) = (scan.scratch, scan.dir);
+    let mut pos = (*cursor).pos;
     let [mut low, mut high] = (*dir).tail;
     let mut words = 0;
-    while words < WORDS {
+    let mut found = false;
+    while words < WORDS && pos < end {
         words += 1;
         let word = read_u64(window(cursor, pos));
         let avail = end - pos;
         let mark = first(find(word, b'\n'), avail);
-        let n = if mark != 0 {
-            index(mark) + 1
-        } else if avail < 8 {
-            avail
-        } else {
-            8
-        };
-        if n == 8 {
+        found = mark != 0;
+        if !found && avail >= 8 {
+            low = high;
+            high = word;
+            pos += 8;
+            continue;
+        }
+        let n = if found { index(mark) + 1 } else { avail };
+        if n >= 8 {
             low = high;
             high = word;
         } else {
@@ -310,16 +315,11 @@ unsafe fn read_line<W: World>(scan: &mut Scan<W>, mut pos: u32, end: u32) {
             high = high >> bits | word << (64 - bits);
         }
         pos += n;
-        if mark != 0 {
-            (*cursor).pos = pos;
-            (*dir).tail = [low, high];
-            head::line_end(scan);
-            return;
-        }
-        if pos >= end {
-            break;
-        }
+        break;
     }
     (*cursor).pos = pos;
     (*dir).tail = [low, high];
+    if found {
+        head::line_end(scan);
+    }
 }

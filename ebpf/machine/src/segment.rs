@@ -11,6 +11,9 @@ use crate::packet::{ACK, FIN, RST, SYN, has};
 use crate::scan::{ANSWERS, STASHED, skip, state};
 use crate::{World, head};
 
+/// Segments with payload are counted up to here.
+const SEGMENTS_SEEN: u64 = 1 << 16;
+
 /// One packet of `target`, on its way to the pod or from it.
 ///
 /// # Safety
@@ -25,7 +28,11 @@ pub unsafe fn observe<W: World>(world: &W, target: &TargetEntry, to_pod: bool) {
     let segment = &raw mut (*scratch).segment;
     if (*segment).len != 0 {
         let seen = if to_pod { &raw mut (*slot).segments_to_pod } else { &raw mut (*slot).segments_from_pod };
-        add(seen, 1);
+        // They tell a silent direction, and nothing else: no need to pass the cache line between CPUs for ever.
+        let n = *seen;
+        if n < SEGMENTS_SEEN {
+            *seen = n + 1;
+        }
     }
     let key = &mut (*scratch).key;
     key.slot = target.slot;
@@ -349,12 +356,21 @@ unsafe fn place<W: World>(flow: &Flow<W>, seq: u32, offset: u32, len: u32, stash
     if (*flow.conn).mode == 1 {
         (*dir).state = state::IGNORE;
     }
-    (*cursor).offset = offset + old;
-    (*cursor).remain = len - old;
-    (*cursor).pos = 0;
-    (*cursor).end = 0;
     let flags = (*dir).flags & !flag::GUESS;
     (*dir).flags = flags;
+    let new = len - old;
+    if (*dir).state == state::BODY && (*dir).left > u64::from(new) && flags & flag::UNTOUCHED == 0 {
+        // Amid a body: most segments of a large one.
+        if (*dir).left != u64::MAX {
+            (*dir).left -= u64::from(new);
+        }
+        (*dir).next = seq.wrapping_add(len);
+        return true;
+    }
+    (*cursor).offset = offset + old;
+    (*cursor).remain = new;
+    (*cursor).pos = 0;
+    (*cursor).end = 0;
     if (*dir).state == state::LOST {
         (*dir).state = if (*flow.conn).mode == 2 { state::H2_FRAME } else { state::START };
         (*dir).flags = flags | flag::TENTATIVE;
