@@ -91,10 +91,10 @@ impl Windows {
         let missed = self.last_offered.map_or(0, |last| sequence - last - 1);
         self.last_offered = Some(sequence);
         self.drop_windows(missed);
-        if self.mode == Mode::Delta {
-            if let Some(before) = self.newest.replace(Arc::clone(&snapshot)) {
-                self.delta.follow(&before, &snapshot);
-            }
+        if self.mode == Mode::Delta
+            && let Some(before) = self.newest.replace(Arc::clone(&snapshot))
+        {
+            self.delta.follow(&before, &snapshot);
         }
         self.queue.push_back(snapshot);
         while self.queue.len() > self.capacity {

@@ -120,4 +120,9 @@ impl PluginHost {
         self.drain.send_replace(Some(within));
         let _ = self.supervisor.await;
     }
+
+    /// Let go of the plugin process without a drain: it ends by itself when the connection closes.
+    pub fn abandon(self) {
+        self.supervisor.abort();
+    }
 }

@@ -175,32 +175,39 @@ impl Memory {
                 .find(|snapshot| snapshot.window.sequence == sequence)
                 .cloned()
         };
-        if sink.status.mode == Mode::Delta {
-            if let Some(acknowledged) = report
-                .acknowledged
-                .filter(|new| Some(*new) != sink.acknowledged)
-            {
-                let held = sink
-                    .attempting
-                    .take()
-                    .filter(|held| held.window.sequence == acknowledged.sequence);
-                sink.base = held
-                    .or_else(|| at(acknowledged.sequence))
-                    .or(sink.base.take());
-            }
-            sink.attempting = match (report.attempting, sink.attempting.take()) {
-                (Some(sequence), Some(held)) if held.window.sequence == sequence => Some(held),
-                (Some(sequence), _) => at(sequence),
-                (None, _) => None,
-            };
+        match sink.status.mode {
+            Mode::Delta => sink.follow_base(&report, at),
+            Mode::Latest | Mode::EveryWindow => sink.acknowledged = report.acknowledged,
         }
-        sink.acknowledged = report.acknowledged;
         sink.states = report.states;
         let configured = (sink.status.plugin.clone(), sink.status.mode);
         sink.status = report.status;
         (sink.status.plugin, sink.status.mode) = configured;
         cut(&mut sink.status.reason);
         cut(&mut sink.status.last_error);
+    }
+}
+
+impl Sink {
+    /// The acknowledgement moves together with its window, or not at all: one without the other would
+    /// count twice or lose.
+    fn follow_base(&mut self, report: &SinkReport, at: impl Fn(u64) -> Option<Arc<Snapshot>>) {
+        let held = self.attempting.take();
+        let find = |sequence: u64| {
+            let held = held
+                .as_ref()
+                .filter(|held| held.window.sequence == sequence);
+            held.cloned().or_else(|| at(sequence))
+        };
+        if let Some(acknowledged) = report
+            .acknowledged
+            .filter(|new| Some(*new) != self.acknowledged)
+            && let Some(base) = find(acknowledged.sequence)
+        {
+            self.base = Some(base);
+            self.acknowledged = Some(acknowledged);
+        }
+        self.attempting = report.attempting.and_then(find);
     }
 }
 

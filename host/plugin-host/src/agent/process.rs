@@ -64,6 +64,7 @@ impl Process {
                 }
             })
             .map_err(SpawnError::Thread)?;
+        // As short as a fork.
         let spawn_error = |source| SpawnError::Spawn {
             program: program.path.display().to_string(),
             source,

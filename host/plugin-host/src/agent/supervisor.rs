@@ -67,19 +67,9 @@ impl Supervisor {
             drain: self.drain.clone(),
             configure: self.configure(),
         };
-        let ended = connection.run(socket).await;
-        if let Err(reason) = &ended
-            && tokio::time::timeout(EXIT_PATIENCE, process.exited())
-                .await
-                .is_err()
-        {
-            process.kill();
-            let _ = process.exited().await;
-            return reason.clone();
-        }
-        match ended {
+        match connection.run(socket).await {
             Ok(()) => self.drained(&mut process).await,
-            Err(reason) => reason,
+            Err(reason) => ended(&mut process, reason).await,
         }
     }
 
@@ -105,6 +95,19 @@ impl Supervisor {
             plugin_dirs: self.plugin_dirs.clone(),
             secrets: self.options.secrets.clone(),
             resume: self.memory.resume(),
+        }
+    }
+}
+
+/// How the process ended whose connection did; one that lives on without it is killed.
+async fn ended(process: &mut Process, reason: String) -> String {
+    match tokio::time::timeout(EXIT_PATIENCE, process.exited()).await {
+        Ok(Ok(status)) => format!("plugin process ended ({status})"),
+        Ok(Err(error)) => format!("plugin process is lost ({error})"),
+        Err(_) => {
+            process.kill();
+            let _ = process.exited().await;
+            format!("plugin process was killed: {reason}")
         }
     }
 }

@@ -86,7 +86,7 @@ fn each_mistake_has_one_message_that_names_sink_field_and_remedy() {
         ),
         (
             "endpoints.x = { kind = \"http\", url = \"h:80/x\" }",
-            "sink a: endpoints.x.url: \"h:80/x\" is no URL: invalid uri character",
+            "sink a: endpoints.x.url: \"h:80/x\" is no URL: invalid format",
         ),
         (
             "endpoints.x = { kind = \"http\", url = \"ftp://h\" }",

@@ -1,3 +1,5 @@
+use std::io::ErrorKind;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
@@ -41,9 +43,7 @@ pub(crate) async fn write<T: Serialize>(
     value: &T,
     max: usize,
 ) -> Result<(), FrameError> {
-    to.write_all(&encode(value, max)?)
-        .await
-        .map_err(FrameError::Write)
+    to.write_all(&encode(value, max)?).await.map_err(of_write)
 }
 
 /// The next value. Not cancel safe: a reader is a task of its own.
@@ -52,12 +52,7 @@ pub(crate) async fn read<T: DeserializeOwned>(
     max: usize,
 ) -> Result<T, FrameError> {
     let mut head = [0; HEAD];
-    from.read_exact(&mut head)
-        .await
-        .map_err(|error| match error.kind() {
-            std::io::ErrorKind::UnexpectedEof => FrameError::Closed,
-            _ => FrameError::Read(error),
-        })?;
+    from.read_exact(&mut head).await.map_err(of_read)?;
     let length = u32::from_le_bytes(head) as usize;
     if length > max {
         return Err(FrameError::TooLarge(length, max));
@@ -65,14 +60,26 @@ pub(crate) async fn read<T: DeserializeOwned>(
     // Grows with what really comes: the length alone makes nobody allocate.
     let mut body = Vec::new();
     let mut limited = from.take(length as u64);
-    limited
-        .read_to_end(&mut body)
-        .await
-        .map_err(FrameError::Read)?;
+    limited.read_to_end(&mut body).await.map_err(of_read)?;
     if body.len() < length {
         return Err(FrameError::Closed);
     }
     postcard::from_bytes(&body).map_err(FrameError::Decode)
+}
+
+/// A peer that ends with something unread resets the connection; it is as gone as one that closed it.
+fn of_read(error: std::io::Error) -> FrameError {
+    match error.kind() {
+        ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset => FrameError::Closed,
+        _ => FrameError::Read(error),
+    }
+}
+
+fn of_write(error: std::io::Error) -> FrameError {
+    match error.kind() {
+        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => FrameError::Closed,
+        _ => FrameError::Write(error),
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,11 @@
+//! The plugin host as the agent uses it: a real plugin process, real components, real endpoints.
+
+#![allow(clippy::unwrap_used, reason = "a test panics where it fails")]
+
+mod bad_plugins;
+mod chains;
+mod delivery;
+mod mistakes;
+mod process;
+mod responder;
+mod support;
