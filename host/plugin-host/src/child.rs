@@ -22,7 +22,7 @@ use crate::frames::{
 };
 use crate::sandbox::{self, SandboxError};
 use crate::sink::{Mailbox, Start};
-use crate::status::SinkStatus;
+use crate::status::{SinkState, SinkStatus};
 
 /// Guests run on two threads, whatever the node has: the agent is a guest on it.
 const WORKERS: usize = 2;
@@ -164,6 +164,17 @@ fn name(frame: &ToChild) -> &'static str {
     }
 }
 
+/// A sink whose task panics is a status, too.
+async fn watched(start: Start) {
+    let desk = start.desk.clone();
+    if tokio::spawn(start.run()).await.is_err() {
+        desk.state(
+            SinkState::Failed,
+            "its task panicked (report this with what standard error says)",
+        );
+    }
+}
+
 /// All sinks of the process.
 struct Sinks {
     mailboxes: BTreeMap<String, Arc<Mailbox>>,
@@ -214,7 +225,7 @@ impl Sinks {
                 drain: drain.clone(),
             };
             sinks.mailboxes.insert(config.name, mailbox);
-            sinks.tasks.spawn(start.run());
+            sinks.tasks.spawn(watched(start));
         }
         Ok(sinks)
     }

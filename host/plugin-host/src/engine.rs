@@ -1,9 +1,11 @@
 //! The one wasmtime engine of the plugin process, and the clock that interrupts its guests.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use wasmtime::component::{HasSelf, Linker};
+use tokio::sync::Semaphore;
+use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Config, Engine};
 
 use crate::bindings;
@@ -12,11 +14,17 @@ use crate::guest::Guest;
 /// How often a running guest yields to the others.
 const TICK: Duration = Duration::from_millis(10);
 
+/// Components that are compiled at once: each takes a processor, and tens of MB.
+const COMPILES_AT_ONCE: usize = 2;
+
 /// Compiles components and runs them.
 #[derive(Clone)]
 pub(crate) struct Runtime {
     pub(crate) engine: Engine,
     pub(crate) linker: Arc<Linker<Guest>>,
+    /// One that several sinks use is compiled once.
+    compiled: Arc<Mutex<BTreeMap<String, Component>>>,
+    pub(crate) compiles: Arc<Semaphore>,
     ticker: Arc<Ticker>,
 }
 
@@ -36,8 +44,21 @@ impl Runtime {
         Ok(Self {
             engine,
             linker: Arc::new(linker),
+            compiled: Arc::default(),
+            compiles: Arc::new(Semaphore::new(COMPILES_AT_ONCE)),
             ticker,
         })
+    }
+
+    /// Compile `bytes`, whose digest is given. Blocks for as long as the compiler takes.
+    pub(crate) fn compile(&self, digest: &str, bytes: &[u8]) -> wasmtime::Result<Component> {
+        let compiled = || self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = compiled().get(digest) {
+            return Ok(known.clone());
+        }
+        let component = Component::from_binary(&self.engine, bytes)?;
+        compiled().insert(digest.to_owned(), component.clone());
+        Ok(component)
     }
 
     /// Keeps the epoch rising while a guest runs.

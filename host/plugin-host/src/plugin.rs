@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 use thiserror::Error;
-use wasmtime::component::Component;
 
 pub(crate) use find::search_path;
 pub(crate) use kind::Pre;
@@ -59,12 +58,13 @@ impl Plugin {
         let shown = path.display().to_string();
         let bytes = read(&path)?;
         check_header(&shown, &bytes)?;
-        let component = Component::from_binary(&runtime.engine, &bytes).map_err(|error| {
-            LoadError::Compile {
+        let digest = format!("sha256:{:x}", Sha256::digest(&bytes));
+        let component = runtime
+            .compile(&digest, &bytes)
+            .map_err(|error| LoadError::Compile {
                 path: shown.clone(),
                 problem: format!("{error:#}"),
-            }
-        })?;
+            })?;
         let pre = Pre::of(runtime, &component).map_err(|problem| LoadError::World {
             path: shown.clone(),
             problem,
@@ -75,7 +75,7 @@ impl Plugin {
                 plugin: reference.to_owned(),
                 path: shown,
                 kind: pre.kind(),
-                digest: format!("sha256:{:x}", Sha256::digest(&bytes)),
+                digest,
                 size_bytes: bytes.len() as u64,
             },
             pre,

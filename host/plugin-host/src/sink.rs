@@ -97,9 +97,11 @@ impl Start {
         let (mailbox, dirs) = (Arc::clone(&self.mailbox), Arc::clone(&self.dirs));
         let states = self.resume.states.clone();
         let load = move || Chain::load(runtime, &mailbox.config, &dirs, &states, desk);
+        let turn = self.runtime.compiles.acquire().await;
         let chain = tokio::task::spawn_blocking(load).await.unwrap_or_else(|_| {
             Err("its plugin could not be compiled: the compiler panicked (report this with the component)".to_owned())
         })?;
+        drop(turn);
         self.desk.status(|status| status.chain = chain.status());
         check_endpoints(self.config(), &chain)?;
         chain.validate().await?;

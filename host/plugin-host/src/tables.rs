@@ -4,6 +4,8 @@
 //! made. What a filter drops is gone for the rest of the chain.
 
 mod build;
+#[cfg(test)]
+mod fixtures;
 mod lend;
 mod verdict;
 

@@ -180,3 +180,28 @@ fn column(snapshot: &Snapshot, name: &str) -> Vec<String> {
         .map(|target| target.labels.get(label).cloned().unwrap_or_default())
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::tables::fixtures::tables;
+
+    #[test]
+    fn each_method_is_named_once_and_rows_point_to_their_buckets() {
+        let tables = tables(&["a", "b"]);
+        assert_eq!(*tables.methods, ["GET"]);
+        assert_eq!(*tables.buckets, [1, 2]);
+        let places: Vec<(u32, u32)> = tables
+            .rows
+            .iter()
+            .map(|row| (row.bucket_start, row.bucket_count))
+            .collect();
+        assert_eq!(places, [(0, 1), (1, 1)]);
+    }
+
+    #[test]
+    fn labels_enter_only_as_granted_columns() {
+        let tables = tables(&["a"]);
+        assert_eq!(tables.columns.keys().collect::<Vec<_>>(), ["label:team"]);
+        assert!(!format!("{tables:?}").contains("secret"), "{tables:?}");
+    }
+}

@@ -89,3 +89,108 @@ fn check(what: &str, indexes: &[u32], known: usize) -> Result<(), String> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tables::fixtures::tables;
+
+    fn verdict(targets: Option<Vec<u32>>, rows: Option<Vec<u32>>) -> Verdict {
+        Verdict {
+            targets,
+            rows,
+            renames: Vec::new(),
+        }
+    }
+
+    fn pods(tables: &Tables) -> Vec<&str> {
+        tables
+            .targets
+            .iter()
+            .map(|target| target.pod.as_str())
+            .collect()
+    }
+
+    #[test]
+    fn rows_and_columns_go_with_their_targets_and_indexes_follow() {
+        let left = tables(&["a", "b", "c"])
+            .apply(verdict(Some(vec![0, 2]), None))
+            .unwrap();
+        assert_eq!(pods(&left), ["a", "c"]);
+        assert_eq!(
+            left.rows
+                .iter()
+                .map(|row| (row.target, row.count))
+                .collect::<Vec<_>>(),
+            [(0, 1), (1, 3)]
+        );
+        assert_eq!(
+            left.totals
+                .iter()
+                .map(|total| total.requests)
+                .collect::<Vec<_>>(),
+            [1, 3]
+        );
+        assert_eq!(left.columns["label:team"], ["team-a", "team-c"]);
+        let last = &left.rows[1];
+        assert_eq!(
+            left.buckets[last.bucket_start as usize], 3,
+            "a row still finds its buckets"
+        );
+    }
+
+    #[test]
+    fn kept_rows_are_of_the_snapshot_and_dropped_targets_take_theirs_along() {
+        let left = tables(&["a", "b", "c"])
+            .apply(verdict(Some(vec![1]), Some(vec![0, 1])))
+            .unwrap();
+        assert_eq!(
+            left.rows
+                .iter()
+                .map(|row| (row.target, row.count))
+                .collect::<Vec<_>>(),
+            [(0, 2)]
+        );
+        let none = tables(&["a"])
+            .apply(verdict(Some(Vec::new()), None))
+            .unwrap();
+        assert!(none.targets.is_empty() && none.rows.is_empty());
+        let all = tables(&["a", "b"]).apply(verdict(None, None)).unwrap();
+        assert_eq!((pods(&all), all.rows.len()), (vec!["a", "b"], 2));
+    }
+
+    #[test]
+    fn verdict_on_what_is_not_there_is_a_fault_with_words() {
+        let apply = |targets, rows| {
+            tables(&["a", "b"])
+                .apply(verdict(targets, rows))
+                .unwrap_err()
+        };
+        assert_eq!(
+            apply(Some(vec![2]), None),
+            "keeps targets 2, and the snapshot has 2"
+        );
+        assert_eq!(
+            apply(Some(vec![1, 1]), None),
+            "keeps targets 1 and then 1: indexes must rise"
+        );
+        assert_eq!(
+            apply(None, Some(vec![u32::MAX])),
+            "keeps rows 4294967295, and the snapshot has 2"
+        );
+        let rename = Rename {
+            target: 9,
+            pod: Some("x".to_owned()),
+            namespace: None,
+            workload_name: None,
+        };
+        let renamed = tables(&["a"]).apply(Verdict {
+            renames: vec![rename],
+            ..verdict(None, None)
+        });
+        assert_eq!(
+            renamed.unwrap_err(),
+            "renames target 9, and the snapshot has 1"
+        );
+    }
+}

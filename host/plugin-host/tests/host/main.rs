@@ -5,6 +5,7 @@
 mod bad_plugins;
 mod chains;
 mod delivery;
+mod exporters;
 mod mistakes;
 mod process;
 mod responder;

@@ -51,6 +51,7 @@ pub(crate) fn options(sinks: &str, dir: &tempfile::TempDir) -> HostOptions {
     let mut text = sinks.replace("{dir}", &dir.path().display().to_string());
     for name in [
         "allocates",
+        "exporter-outcomes",
         "drop-idle",
         "filter-first",
         "floods-log",
