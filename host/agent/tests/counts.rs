@@ -170,16 +170,16 @@ fn an_unknown_interface_is_a_visible_status_while_the_other_target_counts() {
             Err(pod.to_string())
         }
     });
-    let (status, metrics) = agent.get("/metrics").unwrap();
-    assert_eq!(status, 200);
-    assert!(
-        metrics.contains("owlk8s_targets{status=\"failed\"} 1\n"),
-        "{metrics}"
-    );
-    assert!(
-        metrics.contains("owlk8s_targets{status=\"active\"} 1\n"),
-        "{metrics}"
-    );
+    within(Duration::from_secs(2), "both are in the metrics", || {
+        let (_, metrics) = agent.get("/metrics").unwrap();
+        let both =
+            ["failed", "active"].map(|status| format!("owlk8s_targets{{status=\"{status}\"}} 1\n"));
+        if both.iter().all(|line| metrics.contains(line)) {
+            Ok(())
+        } else {
+            Err(metrics)
+        }
+    });
 }
 
 #[test]
@@ -187,6 +187,7 @@ fn a_fresh_snapshot_does_not_advance_the_windows() {
     let lab = Lab::new(1);
     let target = lab.target("p1");
     let agent = Agent::attached(&lab, &config(&[target], "").replace("200ms", "1h"));
+    agent.ready();
     let sequences: Vec<_> = (0..3).map(|_| agent.snapshot()["window"].clone()).collect();
     for window in &sequences {
         assert_eq!(

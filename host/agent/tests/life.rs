@@ -12,12 +12,7 @@ use common::{Agent, Lab, Nginx, shipped, within};
 fn readyz_is_ready_after_the_first_reading() {
     let lab = Lab::new(1);
     let agent = Agent::start(&lab, &config(&[lab.target("p1")], ""));
-    within(Duration::from_secs(5), "ready", || {
-        match agent.get("/readyz").unwrap() {
-            (200, body) if body == "ready\n" => Ok(()),
-            other => Err(format!("{other:?}")),
-        }
-    });
+    agent.ready();
     assert_eq!(agent.get("/livez").unwrap(), (200, "live\n".to_owned()));
 }
 
@@ -73,10 +68,12 @@ fn sigterm_drains_the_last_requests_to_the_sink_and_ends_within_5_seconds() {
         &lab,
         &config(&[lab.target("p1")], &sink).replace("200ms", "1h"),
     );
-    within(Duration::from_secs(5), "ready", || {
-        match agent.get("/readyz").unwrap() {
-            (200, _) => Ok(()),
-            other => Err(format!("{other:?}")),
+    within(Duration::from_secs(20), "the sink is active", || {
+        let sink = agent.sink("json");
+        if sink["state"] == "active" {
+            Ok(())
+        } else {
+            Err(sink.to_string())
         }
     });
     for _ in 0..7 {

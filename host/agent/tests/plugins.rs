@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use common::agent::{config, promtool, request, signal};
 use common::{Agent, Lab, Nginx, fixture, shipped, within};
-use serde_json::Value;
 
 /// What the fixture `good-echo` wrote: window and requests of each line.
 fn echoes(file: &Path) -> Vec<(u64, u64)> {
@@ -31,17 +30,6 @@ fn echo(file: &Path) -> String {
     )
 }
 
-fn sink(agent: &Agent<'_>, name: &str) -> Value {
-    let plugins = agent.json("/plugins");
-    plugins
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|sink| sink["name"] == name)
-        .unwrap()
-        .clone()
-}
-
 fn plugin_process(agent: &Agent<'_>) -> u32 {
     within(Duration::from_secs(10), "the plugin process runs", || {
         agent
@@ -60,7 +48,7 @@ fn a_killed_plugin_process_is_back_within_2_seconds_and_no_count_is_lost() {
     let agent = Agent::attached(&lab, &config(&[lab.target("p1")], &echo(&out)));
     within(Duration::from_secs(20), "the first window arrives", || {
         if echoes(&out).is_empty() {
-            Err(sink(&agent, "echo").to_string())
+            Err(agent.sink("echo").to_string())
         } else {
             Ok(())
         }
@@ -133,7 +121,7 @@ fn bad_plugins_delay_no_window_of_a_good_one() {
     let agent = Agent::attached(&lab, &config(&[lab.target("p1")], &sinks));
     for name in bad {
         let status = within(Duration::from_secs(20), "its fault is counted", || {
-            let status = sink(&agent, name);
+            let status = agent.sink(name);
             if status["counters"]["plugin_faults"].as_u64() > Some(0) {
                 Ok(status)
             } else {
@@ -165,7 +153,7 @@ fn bad_plugins_delay_no_window_of_a_good_one() {
         windows.windows(2).all(|pair| pair[1] == pair[0] + 1),
         "each window once, in order: {windows:?}"
     );
-    assert_eq!(sink(&agent, "echo")["counters"]["windows_dropped"], 0);
+    assert_eq!(agent.sink("echo")["counters"]["windows_dropped"], 0);
     assert_eq!(agent.pod("p1")["status"], "active");
 }
 
@@ -179,7 +167,7 @@ fn a_plugin_of_another_world_is_a_failed_sink_beside_one_that_runs() {
     );
     let agent = Agent::attached(&lab, &config(&[lab.target("p1")], &(wrong + &echo(&out))));
     within(Duration::from_secs(10), "it has failed", || {
-        let status = sink(&agent, "wrong");
+        let status = agent.sink("wrong");
         let named = status["reason"]
             .as_str()
             .unwrap()
@@ -194,7 +182,7 @@ fn a_plugin_of_another_world_is_a_failed_sink_beside_one_that_runs() {
         if echoes(&out).len() > 2 {
             Ok(())
         } else {
-            Err(sink(&agent, "echo").to_string())
+            Err(agent.sink("echo").to_string())
         }
     });
 }

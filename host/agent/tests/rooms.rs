@@ -112,6 +112,10 @@ fn nobody_knows_the_agent_and_the_capable_rooms_do_not_know_each_other() {
                 "owlk8s-pipeline",
             ],
         ),
+        (
+            "owlk8s-wire",
+            &["owlk8s-ebpf-abi", "owlk8s-model", "owlk8s-probe"],
+        ),
         ("xtask", &["owlk8s-probe", "owlk8s-ebpf-abi"]),
     ]);
     for (room, needs) in rooms {

@@ -79,6 +79,26 @@ impl<'a> Agent<'a> {
         agent
     }
 
+    /// The first window is closed, and the plugin process runs.
+    pub fn ready(&self) {
+        within(Duration::from_secs(5), "ready", || {
+            match self.get("/readyz") {
+                Ok((200, body)) if body == "ready\n" => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        });
+    }
+
+    /// How it stands with a sink.
+    pub fn sink(&self, name: &str) -> Value {
+        let plugins = self.json("/plugins");
+        let mut sinks = plugins.as_array().unwrap().iter();
+        sinks
+            .find(|sink| sink["name"] == name)
+            .unwrap_or_else(|| panic!("no {name} in {plugins}"))
+            .clone()
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
