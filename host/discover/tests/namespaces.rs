@@ -72,6 +72,30 @@ fn bridge_ports_are_found_by_either_address_without_earlier_traffic() {
 }
 
 #[test]
+fn many_targets_can_be_looked_up_at_once() {
+    on_a_node(|node| async move {
+        let node = node.with_bridge();
+        for last in 11..19 {
+            node.bridged_pod(&format!("pod{last}"), last);
+        }
+        let interfaces = Arc::new(Interfaces::new().expect("a netlink socket"));
+        let mut asked = tokio::task::JoinSet::new();
+        for last in (11..19).cycle().take(64) {
+            let interfaces = Arc::clone(&interfaces);
+            asked.spawn(async move {
+                let found = interfaces
+                    .resolve(&target(&[&format!("10.77.0.{last}")]))
+                    .await;
+                assert_eq!(found.expect("found").name, format!("vh-pod{last}"));
+            });
+        }
+        while let Some(done) = asked.join_next().await {
+            done.expect("each has its own");
+        }
+    });
+}
+
+#[test]
 fn a_port_that_the_bridge_has_forgotten_is_learned_again() {
     on_a_node(|node| async move {
         let node = node.with_bridge();

@@ -115,9 +115,6 @@ async fn an_ended_room_takes_its_links_along_and_touches_none_of_the_callers() {
 #[tokio::test]
 async fn work_that_panics_is_told_from_its_result() {
     let room = Room::open("test-room").await.unwrap();
-    let error = room
-        .run(async { panic!("on purpose") })
-        .await
-        .unwrap_err();
+    let error = room.run(async { panic!("on purpose") }).await.unwrap_err();
     assert!(matches!(error, LabError::Ended { .. }), "{error}");
 }

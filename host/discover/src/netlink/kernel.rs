@@ -17,6 +17,7 @@ use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage,
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{MulticastGroup, RouteMessageBuilder};
 use tokio::net::UdpSocket;
+use tokio::sync::Mutex;
 
 use super::{
     Address, Forwarding, Link, LinkKind, Mac, NamedNamespace, Neighbour, Netlink, Peer, Route,
@@ -33,6 +34,8 @@ pub(crate) const NAMED: &str = "/run/netns";
 #[derive(Debug)]
 pub(crate) struct Kernel {
     handle: rtnetlink::Handle,
+    /// One list at a time: the kernel answers EBUSY to a second one on the same socket.
+    listing: Mutex<()>,
     named: PathBuf,
 }
 
@@ -44,6 +47,7 @@ impl Kernel {
         tokio::spawn(connection);
         Ok(Self {
             handle,
+            listing: Mutex::new(()),
             named: NAMED.into(),
         })
     }
@@ -59,12 +63,30 @@ impl Kernel {
 
     /// All addresses that others can reach.
     pub(crate) async fn addresses(&self) -> Result<Vec<Address>, NetlinkError> {
-        let messages = collect("the addresses", self.handle.address().get().execute()).await?;
+        let messages = self
+            .list("the addresses", || self.handle.address().get().execute())
+            .await?;
         Ok(messages
             .iter()
             .filter_map(address)
             .filter(|address| super::is_reachable(address.ip))
             .collect())
+    }
+
+    /// Puts a question and waits for all of its answers, before the next one may be put.
+    async fn list<T, A>(
+        &self,
+        what: &str,
+        question: impl FnOnce() -> A,
+    ) -> Result<Vec<T>, NetlinkError>
+    where
+        A: Stream<Item = Result<T, rtnetlink::Error>>,
+    {
+        let _alone = self.listing.lock().await;
+        question()
+            .try_collect()
+            .await
+            .map_err(|error| ask(what, &error))
     }
 
     /// Our id of `namespace`; `None` where it has none yet.
@@ -107,7 +129,9 @@ impl Kernel {
             RouteMessageBuilder::<Ipv4Addr>::new().build(),
             RouteMessageBuilder::<Ipv6Addr>::new().build(),
         ] {
-            let routes = collect("the routes", self.handle.route().get(question).execute()).await?;
+            let routes = self
+                .list("the routes", || self.handle.route().get(question).execute())
+                .await?;
             found.extend(routes.iter().filter_map(host_route));
         }
         Ok(found)
@@ -116,7 +140,9 @@ impl Kernel {
 
 impl Netlink for Kernel {
     async fn links(&self) -> Result<Vec<Link>, NetlinkError> {
-        let messages = collect("the links", self.handle.link().get().execute()).await?;
+        let messages = self
+            .list("the links", || self.handle.link().get().execute())
+            .await?;
         Ok(messages.iter().map(link).collect())
     }
 
@@ -130,7 +156,10 @@ impl Netlink for Kernel {
                 .destination_prefix(ip, 128)
                 .build(),
         };
-        match collect(&what, self.handle.route().get(question).execute()).await {
+        match self
+            .list(&what, || self.handle.route().get(question).execute())
+            .await
+        {
             Ok(answers) => Ok(answers.first().and_then(route)),
             Err(NetlinkError::Ask { source, .. }) if means_no_route(&source) => Ok(None),
             Err(error) => Err(error),
@@ -138,7 +167,11 @@ impl Netlink for Kernel {
     }
 
     async fn neighbours(&self) -> Result<Vec<Neighbour>, NetlinkError> {
-        let messages = collect("the neighbours", self.handle.neighbours().get().execute()).await?;
+        let messages = self
+            .list("the neighbours", || {
+                self.handle.neighbours().get().execute()
+            })
+            .await?;
         Ok(messages.iter().filter_map(neighbour).collect())
     }
 
@@ -148,7 +181,9 @@ impl Netlink for Kernel {
             .neighbours()
             .get()
             .set_address_family(AddressFamily::Bridge);
-        let messages = collect("the forwarding tables", question.execute()).await?;
+        let messages = self
+            .list("the forwarding tables", || question.execute())
+            .await?;
         Ok(messages.iter().filter_map(forwarding).collect())
     }
 
@@ -206,16 +241,6 @@ impl LinkEvents {
             std::future::pending::<()>().await;
         }
     }
-}
-
-async fn collect<T>(
-    what: &str,
-    answers: impl Stream<Item = Result<T, rtnetlink::Error>>,
-) -> Result<Vec<T>, NetlinkError> {
-    answers
-        .try_collect()
-        .await
-        .map_err(|error| ask(what, &error))
 }
 
 fn ask(what: &str, error: &rtnetlink::Error) -> NetlinkError {
