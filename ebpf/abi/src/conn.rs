@@ -178,7 +178,8 @@ pub mod flag {
 }
 
 /// Value of map `CONNS`. `requests` and `answers` are worked on by different CPUs at once, each under its own lock;
-/// `fifo` is written at `head` by the first and read at `tail` by the second.
+/// `fifo` is written at `head` by the first and read at `tail` by the second. Fields that one of the two writes with
+/// each message stand apart from those that the other reads.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Conn {
@@ -186,38 +187,42 @@ pub struct Conn {
     pub slot: u32,
     /// 1: the pod asks, and `requests` is the direction from the pod.
     pub client: u32,
-    /// Coarse clock at the last segment with payload.
-    pub last_seen_ns: u64,
-    /// Requests pushed; index modulo [`FIFO`].
-    pub head: u32,
-    /// Requests popped.
-    pub tail: u32,
-    /// Requests beyond a full `fifo`, oldest described by `over_first`.
-    pub over: u32,
-    /// Requests taken from `over`.
-    pub over_taken: u32,
-    /// Describes all of `over`.
-    pub over_first: Pending,
     /// 1: a tunnel (CONNECT, upgrade); 2: HTTP/2.
     pub mode: u32,
-    /// 1: the request whose first line is still coming has been answered and counted already.
-    pub early: u32,
-    /// Zero.
-    pub reserved: u32,
     /// Index into `ROWS` that `row_key` leads to.
     pub row: u32,
     /// The last row that was counted, as the eight bytes of a [`crate::RowKey`]; 0: none.
     pub row_key: u64,
     /// Distinguishes this connection's stash and streams from those of an earlier one of the same key.
     pub id: u64,
+    /// Coarse clock at the last segment with payload.
+    pub last_seen_ns: u64,
     /// First sequence number of `requests`.
     pub first_seq: u32,
+    /// 1: the request whose first line is still coming has been answered and counted already.
+    pub early: u32,
     /// HTTP/2 streams that wait for an answer.
     pub streams: u32,
+    /// Of `streams`, the kubelet probes.
+    pub probe_streams: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// Requests beyond a full `fifo`, oldest described by `over_first`.
+    pub over: u32,
+    /// Describes all of `over`.
+    pub over_first: Pending,
+    /// Requests pushed; index modulo [`FIFO`].
+    pub head: u32,
+    /// `tail` as the pushing side saw it last.
+    pub tail_seen: u32,
     /// Sorted by arrival.
     pub fifo: [Pending; FIFO],
     /// From whoever asks.
     pub requests: Dir,
+    /// Requests popped.
+    pub tail: u32,
+    /// Requests taken from `over`.
+    pub over_taken: u32,
     /// From whoever answers.
     pub answers: Dir,
 }
@@ -376,13 +381,15 @@ pub struct Scratch {
     pub conn: Conn,
     /// A segment on its way into the stash.
     pub stash: Stash,
+    /// Zero: what is read by eight bytes may begin at the stash's last one.
+    pub behind: u64,
 }
 
 const _: () = {
     assert!(size_of::<ConnKey>() == 40);
     assert!(size_of::<H2>() == 40);
     assert!(size_of::<Dir>() == 136);
-    assert!(size_of::<Conn>() == 80 + 8 * FIFO + 2 * 136);
+    assert!(size_of::<Conn>() == 88 + 8 * FIFO + 2 * 136);
     assert!(size_of::<FragKey>() == 40);
     assert!(size_of::<Segment>() == 56);
 };

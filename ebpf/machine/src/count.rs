@@ -22,7 +22,10 @@ pub(crate) unsafe fn start(slot: *mut Slot) {
 pub(crate) unsafe fn push(conn: *mut Conn, slot: *mut Slot, request: Pending) {
     start(slot);
     let head = (*conn).head;
-    if head.wrapping_sub((*conn).tail) >= FIFO as u32 || (*conn).over != (*conn).over_taken {
+    if head.wrapping_sub((*conn).tail_seen) >= FIFO as u32 {
+        (*conn).tail_seen = (*conn).tail;
+    }
+    if head.wrapping_sub((*conn).tail_seen) >= FIFO as u32 || (*conn).over != 0 && (*conn).over != (*conn).over_taken {
         (*conn).over_first = request;
         (*conn).over = (*conn).over.wrapping_add(1);
         return;
@@ -34,6 +37,10 @@ pub(crate) unsafe fn push(conn: *mut Conn, slot: *mut Slot, request: Pending) {
 /// The request that was pushed last is a kubelet probe.
 #[inline(always)]
 pub(crate) unsafe fn mark_probe(conn: *mut Conn, slot: *mut Slot) {
+    if (*conn).outstanding() == 0 {
+        // Answered before its head was complete.
+        return;
+    }
     add(&raw mut (*slot).probe_started, 1);
     if (*conn).over != (*conn).over_taken {
         (*conn).over_first.0 |= Pending::PROBE;
@@ -131,7 +138,8 @@ pub unsafe fn drain(conn: *mut Conn, slot: *mut Slot, why: u32) {
     let streams = (*conn).streams;
     (*conn).streams = 0;
     all += u64::from(over) + u64::from(streams);
-    probes += u64::from(over) * ((*conn).over_first.0 >> 7 & 1);
+    probes += u64::from(over) * ((*conn).over_first.0 >> 7 & 1) + u64::from((*conn).probe_streams);
+    (*conn).probe_streams = 0;
     if all == 0 {
         return;
     }

@@ -4,7 +4,7 @@
 //! ring remembers what the last [`TABLE`] insertions meant to us. An index from before our time, or deeper than the
 //! ring, is unknown, and an answer that needs it is lost by name, not guessed.
 
-use owlk8s_ebpf_abi::{Dir, H2, Loss, METHOD_OTHER, Pending, StreamKey, StreamValue, TABLE, flag};
+use owlk8s_ebpf_abi::{Conn, Dir, H2, Loss, METHOD_OTHER, Pending, StreamKey, StreamValue, TABLE, flag};
 
 use crate::World;
 use crate::bytes::{mask, word};
@@ -36,6 +36,9 @@ const UNKNOWN: u16 = 0xfff;
 /// The value of [`kind::AGENT`] for a kubelet probe.
 const PROBE: u16 = 1;
 
+/// Bytes of a string that `tail` keeps.
+const KEPT: u64 = 16;
+
 /// Representations: [`H2::item`].
 mod item {
     pub(crate) const INDEXED: u8 = 1;
@@ -46,6 +49,8 @@ mod item {
     pub(crate) const NAME: u8 = 5;
     /// The length of a value.
     pub(crate) const VALUE: u8 = 6;
+    /// What follows the part of a value that matters.
+    pub(crate) const REST: u8 = 7;
 }
 
 /// A frame's header.
@@ -273,10 +278,14 @@ unsafe fn int_end<W: World>(scan: &mut Scan<W>) {
 unsafe fn begin_string<W: World>(scan: &mut Scan<W>, len: u64) {
     let dir = scan.dir;
     let h2 = &raw mut (*dir).h2;
-    (*dir).left = len;
+    let is_name = (*h2).item == item::NAME;
+    // Of a user agent the first bytes tell: a gRPC probe's goes on with the library's name.
+    let first = if !is_name && (*h2).name == kind::AGENT && len > KEPT { KEPT } else { len };
+    (*dir).left = first;
+    (*dir).number = len - first;
     (*dir).tail = [0; 2];
-    (*h2).len = if len < 255 { len as u8 } else { 255 };
-    let matters = if (*h2).item == item::NAME { matches!(len, 5 | 7 | 8 | 10 | 11) } else { (*h2).name != kind::NONE && len <= 16 };
+    (*h2).len = if first < 255 { first as u8 } else { 255 };
+    let matters = if is_name { matches!(len, 5 | 7 | 8 | 10 | 11) } else { (*h2).name != kind::NONE && first <= KEPT };
     if len == 0 {
         string_end(scan, false);
     } else if matters {
@@ -309,10 +318,18 @@ unsafe fn string_end<W: World>(scan: &mut Scan<W>, kept: bool) {
         return;
     }
     (*dir).state = state::H2_ITEM;
+    if (*h2).item == item::REST {
+        return;
+    }
+    if (*dir).number != 0 && kept {
+        (*h2).item = item::REST;
+        (*dir).left = (*dir).number;
+        (*dir).state = state::H2_STRING_SKIP;
+    }
     let name = (*h2).name;
     let code = match name {
         kind::NONE => kind::NONE,
-        kind::AGENT if !kept => kind::NONE,
+        kind::AGENT if !kept => name,
         _ if !kept => name | UNKNOWN,
         kind::METHOD => name | u16::from((*scan.world).method(&text)),
         kind::AGENT => agent(text, len),
@@ -346,7 +363,7 @@ fn agent(text: [u64; 2], len: u32) -> u16 {
     let raw = len >= 11 && text[0] == word(b"kube-pro") && text[1] & mask(3) == word(b"be/");
     // "kube-probe/" is 63 bits long: the last belongs to what follows.
     let huffman = len >= 8 && (text[0] ^ word(b"\xeb\x6c\x65\x5a\xbb\x0f\x19\x58")) & !(1 << 56) == 0;
-    if raw || huffman { kind::AGENT | PROBE } else { kind::NONE }
+    if raw || huffman { kind::AGENT | PROBE } else { kind::AGENT }
 }
 
 /// The number that up to three digits make.
@@ -414,7 +431,8 @@ unsafe fn entry<W: World>(scan: &mut Scan<W>, index: u64) -> u16 {
         return kind::UNKNOWN;
     }
     match (*scan.world).table(&table_key(scan)) {
-        Some(table) => (*table)[(inserted - 1 - back) as usize % TABLE],
+        // Inverted, so that the zeros of a table that was pushed out and made anew are unknown.
+        Some(table) => !(*table)[(inserted - 1 - back) as usize % TABLE],
         None => kind::UNKNOWN,
     }
 }
@@ -424,7 +442,7 @@ unsafe fn insert<W: World>(scan: &mut Scan<W>, code: u16) {
     let inserted = (*scan.dir).h2.inserted;
     (*scan.dir).h2.inserted = inserted.wrapping_add(1);
     if let Some(table) = (*scan.world).table(&table_key(scan)) {
-        (*table)[inserted as usize % TABLE] = code;
+        (*table)[inserted as usize % TABLE] = !code;
     }
 }
 
@@ -501,6 +519,7 @@ unsafe fn request<W: World>(scan: &mut Scan<W>) {
     add(&raw mut (*slot).started, 1);
     if (*h2).agent != 0 {
         add(&raw mut (*slot).probe_started, 1);
+        add_u32(&raw mut (*conn).probe_streams, 1);
     }
     add_u32(&raw mut (*conn).streams, 1);
 }
@@ -521,7 +540,7 @@ unsafe fn answer<W: World>(scan: &mut Scan<W>) {
             return;
         }
         (*open).answered = 1;
-        add_u32(&raw mut (*conn).streams, u32::MAX);
+        waits_no_more(conn, (*open).request);
         if is_final {
             count::answered(&*scan.world, conn, slot, (*open).request, 20, status, (*dir).first_ns);
         } else {
@@ -533,6 +552,15 @@ unsafe fn answer<W: World>(scan: &mut Scan<W>) {
     }
     if ended {
         (*scan.world).close_stream(&key);
+    }
+}
+
+/// One stream less to wait for.
+#[inline(always)]
+unsafe fn waits_no_more(conn: *mut Conn, request: Pending) {
+    add_u32(&raw mut (*conn).streams, u32::MAX);
+    if request.0 & Pending::PROBE != 0 {
+        add_u32(&raw mut (*conn).probe_streams, u32::MAX);
     }
 }
 
@@ -555,7 +583,7 @@ unsafe fn reset<W: World>(scan: &mut Scan<W>, stream: u32) {
     let (answered, request) = ((*open).answered, (*open).request);
     (*scan.world).close_stream(&key);
     if answered == 0 {
-        add_u32(&raw mut (*scan.conn).streams, u32::MAX);
+        waits_no_more(scan.conn, request);
         add(&raw mut (*scan.slot).aborted, 1);
         add(&raw mut (*scan.slot).probe_aborted, request.0 >> 7 & 1);
     }

@@ -309,11 +309,14 @@ pub(crate) unsafe fn chunk<W: World>(scan: &mut Scan<W>, at: *const u8) {
     (*dir).number = (*dir).number << 4 | u64::from(digit);
 }
 
+/// Blanks behind a transfer coding that are looked over.
+const BLANKS: u32 = 5;
+
 /// A line is complete, and `tail` holds its last bytes, the line feed included.
 #[inline(always)]
 pub(crate) unsafe fn line_end<W: World>(scan: &mut Scan<W>) {
     let dir = scan.dir;
-    let [low, high] = (*dir).tail;
+    let [mut low, high] = (*dir).tail;
     // Without its end: one byte or two.
     let bits = if (high >> 48) as u8 == b'\r' { 16 } else { 8 };
     let last = high << bits | low >> (64 - bits);
@@ -323,7 +326,15 @@ pub(crate) unsafe fn line_end<W: World>(scan: &mut Scan<W>) {
         line::STATUS => status_line(scan),
         line::CODING => {
             (*dir).state = state::FIELD;
-            let chunked = lower(last) >> 8 == word(b"chunked");
+            let mut coding = last;
+            // Blanks may follow a value (RFC 9112, 5).
+            let mut blanks = 0;
+            while blanks < BLANKS && matches!((coding >> 56) as u8, b' ' | b'\t') {
+                coding = coding << 8 | low >> (56 - bits) & 0xff;
+                low <<= 8;
+                blanks += 1;
+            }
+            let chunked = lower(coding) >> 8 == word(b"chunked");
             (*dir).flags |= if chunked { flag::CHUNKED } else { flag::CODED };
         }
         line::CHUNK if (*dir).number == 0 => (*dir).state = state::TRAILER,

@@ -58,7 +58,8 @@ unsafe fn ne32(header: *const u8, at: usize) -> u32 {
 pub unsafe fn parse<W: World>(world: &W, scratch: *mut Scratch, slot_id: u32, slot: *mut Slot) -> bool {
     let segment = &mut (*scratch).segment;
     let header = (&raw mut (*scratch).header).cast::<u8>();
-    let datagram = if !world.load(0, header, 40) {
+    // The last fragment of an IPv4 datagram may be shorter than a TCP header.
+    let datagram = if !world.load(0, header, 40) && !world.load(0, header, 20) {
         return false;
     } else if byte(header, 0) >> 4 == 4 {
         ipv4(world, header, segment)

@@ -249,7 +249,7 @@ unsafe fn load_stash(stash: *const Stash, offset: u32, to: *mut u8, n: u32) -> b
     let mut at = 0;
     // What is copied beyond `n` is within the window, and of no meaning; a loop without a choice is one path to verify.
     while at < FRESH {
-        let word = read_u64(from.add(((offset + at) & (STASH_BYTES as u32 - 8)) as usize));
+        let word = read_u64(from.add(((offset + at) & (STASH_BYTES as u32 - 1)) as usize));
         write_u64(to.add((at & 511) as usize), word);
         at += 8;
     }

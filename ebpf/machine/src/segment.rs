@@ -206,7 +206,9 @@ unsafe fn follow<W: World>(flow: &Flow<W>) {
         let since = (*segment).ack.wrapping_sub((*conn).first_seq);
         let read = (*conn).requests.next.wrapping_sub((*conn).first_seq);
         if since > read {
-            return close(flow);
+            close(flow);
+            // Where the successor begins is remembered already.
+            return (*flow.world).remove_conn(&(*flow.scratch).key);
         }
         if (*dir).flags & flag::GUESS != 0 {
             (*dir).next = (*segment).seq;
@@ -216,6 +218,7 @@ unsafe fn follow<W: World>(flow: &Flow<W>) {
     if has(&*segment, RST) {
         if resets(dir, (*segment).seq) {
             close(flow);
+            forget(flow);
         }
         return;
     }
@@ -237,7 +240,10 @@ unsafe fn follow<W: World>(flow: &Flow<W>) {
         (*dir).flags |= flag::FIN;
     }
     if (*segment).len != 0 {
-        (*conn).last_seen_ns = (*flow.world).now_coarse();
+        let now = (*flow.world).now_coarse();
+        if (*conn).last_seen_ns != now {
+            (*conn).last_seen_ns = now;
+        }
         if !place(flow, (*segment).seq, (*segment).offset, (*segment).len, false) {
             keep(flow);
         }
@@ -319,9 +325,9 @@ unsafe fn close<W: World>(flow: &Flow<W>) {
         (*flow.world).drain(flow.conn, flow.slot, ABORTED);
         unlock(&raw mut (*answers).lock);
     }
-    forget(flow);
 }
 
+/// Lets a connection go, and remembers where it ended.
 #[inline(always)]
 unsafe fn forget<W: World>(flow: &Flow<W>) {
     let (conn, key) = (flow.conn, &(*flow.scratch).key);
@@ -449,12 +455,17 @@ unsafe fn keep<W: World>(flow: &Flow<W>) {
     }
     // No memory for it: go on behind the hole.
     lose(flow.slot, Loss::Hole, 1);
-    resume_at(dir, (*segment).seq.wrapping_add(len));
+    resume_at(flow, (*segment).seq.wrapping_add(len));
 }
 
-/// The stream is picked up at the next segment, which begins at `seq`.
+/// The stream is picked up at the next segment, which begins at `seq`. Behind a hole in an HTTP/1 connection's answers
+/// nothing tells which requests they were for.
 #[inline(always)]
-unsafe fn resume_at(dir: *mut Dir, seq: u32) {
+unsafe fn resume_at<W: World>(flow: &Flow<W>, seq: u32) {
+    let dir = flow.dir;
+    if flow.answers && (*flow.conn).mode == 0 && (*dir).flags & flag::FIRST == 0 {
+        (*flow.world).drain(flow.conn, flow.slot, Loss::Desync as u32);
+    }
     (*dir).next = seq;
     (*dir).state = state::LOST;
     // What was inserted into the HPACK table from here on is not known.
@@ -546,7 +557,7 @@ unsafe fn pass_hole<W: World>(flow: &Flow<W>, ack: u32) {
             lose(flow.slot, Loss::Hole, 1);
         }
         (*dir).flags &= !flag::GUESS;
-        resume_at(dir, next.wrapping_add(nearest));
+        resume_at(flow, next.wrapping_add(nearest));
         replay(flow);
     }
     unlock(&raw mut (*dir).lock);

@@ -40,9 +40,9 @@ pub static CONNS: HashMap<ConnKey, Conn> = HashMap::with_max_entries(65_536, BPF
 #[map]
 pub static RECENT: Array<ConnKey> = Array::with_max_entries(65_536, 0);
 
-/// Element 0: how many were written to `RECENT`.
+/// Element 0: how many were written to `RECENT`; element 1: how many of these were looked at for eviction.
 #[map]
-pub static RECENT_HEAD: Array<u64> = Array::with_max_entries(1, 0);
+pub static RECENT_HEAD: Array<u64> = Array::with_max_entries(2, 0);
 
 /// Where connections begin and ended.
 #[map]

@@ -22,8 +22,10 @@ const STEPS: u32 = 1 << 20;
 const REPLAYS: u32 = 17 * 16;
 /// How often a CPU asks for a direction that another works on before it gives the segment up: some 0.3 ms.
 const SPINS: u32 = 1 << 16;
-/// Older connections that are asked to go for a new one.
-const EVICTIONS: u32 = 4;
+/// Older connections that are looked for to let one go for a new one; most of them may be gone by themselves.
+const EVICTIONS: u32 = 64;
+/// Elements of `RECENT`.
+const RECENT_SIZE: u64 = 65_536;
 
 /// One packet, and all maps.
 pub struct Kernel {
@@ -36,6 +38,10 @@ unsafe extern "C" fn step(_: u32, scan: *mut c_void) -> i64 {
 
 unsafe extern "C" fn replay(_: u32, replay: *mut c_void) -> i64 {
     i64::from(replay_step(&mut *replay.cast::<Replay<Kernel>>()))
+}
+
+unsafe extern "C" fn evict(_: u32, kernel: *mut c_void) -> i64 {
+    i64::from((*kernel.cast::<Kernel>()).evict_oldest())
 }
 
 unsafe extern "C" fn spin(_: u32, spin: *mut c_void) -> i64 {
@@ -141,13 +147,12 @@ impl World for Kernel {
 
     #[inline(always)]
     unsafe fn insert_conn(&self, key: &ConnKey, conn: *const Conn) -> Option<*mut Conn> {
-        let mut left = EVICTIONS;
-        while CONNS.insert(key, &*conn, u64::from(BPF_ANY)).is_err() {
-            if left == 0 {
+        if CONNS.insert(key, &*conn, u64::from(BPF_ANY)).is_err() {
+            let mut kernel = Kernel { skb: self.skb };
+            bpf_loop(EVICTIONS, evict as *mut c_void, (&raw mut kernel).cast(), 0);
+            if CONNS.insert(key, &*conn, u64::from(BPF_ANY)).is_err() {
                 return None;
             }
-            left -= 1;
-            self.evict_oldest();
         }
         self.note_recent(key);
         CONNS.get_ptr_mut(key)
@@ -259,23 +264,30 @@ impl Kernel {
         // Two CPUs may take one place: one of the two is then found by the idle sweep only.
         let place = *head;
         *head = place.wrapping_add(1);
-        if let Some(recent) = RECENT.get_ptr_mut(place as u32 & 65_535) {
+        if let Some(recent) = RECENT.get_ptr_mut((place % RECENT_SIZE) as u32) {
             *recent = *key;
         }
     }
 
-    /// Lets the oldest connection go, and counts what waited on it.
+    /// Lets the oldest connection go, and counts what waited on it; true when one went or there is none.
     #[inline(always)]
-    unsafe fn evict_oldest(&self) {
-        let Some(head) = RECENT_HEAD.get_ptr_mut(0) else { return };
-        let place = *head;
-        *head = place.wrapping_add(1);
-        let Some(recent) = RECENT.get_ptr_mut(place as u32 & 65_535) else { return };
+    unsafe fn evict_oldest(&self) -> bool {
+        let (Some(head), Some(tail)) = (RECENT_HEAD.get_ptr_mut(0), RECENT_HEAD.get_ptr_mut(1)) else { return true };
+        let (head, mut place) = (*head, *tail);
+        if head.wrapping_sub(place) > RECENT_SIZE {
+            place = head.wrapping_sub(RECENT_SIZE);
+        }
+        if place == head {
+            return true;
+        }
+        *tail = place.wrapping_add(1);
+        let Some(recent) = RECENT.get_ptr_mut((place % RECENT_SIZE) as u32) else { return true };
         let key = *recent;
-        let Some(conn) = CONNS.get_ptr_mut(&key) else { return };
+        let Some(conn) = CONNS.get_ptr_mut(&key) else { return false };
         if let Some(slot) = SLOTS.get_ptr_mut((*conn).slot) {
             self.drain(conn, slot, Loss::Evicted as u32);
         }
         let _ = CONNS.remove(&key);
+        true
     }
 }
