@@ -54,10 +54,21 @@ pub struct Row {
     pub buckets: [u32; BUCKETS],
 }
 
-/// Element of the mmapable array `SLOTS`.
+/// Element of the mmapable array `SLOTS`. What is only read with most packets, what is written with each request and what
+/// is written with each answer are in cache lines of their own.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 pub struct Slot {
+    /// TCP segments with payload to the pod, up to 65,536.
+    pub segments_to_pod: u64,
+    /// TCP segments with payload from the pod, up to 65,536.
+    pub segments_from_pod: u64,
+    /// Directions that wait for a hole to be filled; too many where a connection went with its hole.
+    pub holes: u64,
+    /// Connections whose first bytes to the pod are a TLS record.
+    pub tls: u64,
+    /// Zero.
+    pub reserved: [u64; 4],
     /// Requests whose first line was seen whole.
     pub started: u64,
     /// Of these, kubelet probes.
@@ -66,16 +77,14 @@ pub struct Slot {
     pub aborted: u64,
     /// Of these, kubelet probes.
     pub probe_aborted: u64,
-    /// The latest duration of a request that is no probe, ns.
-    pub duration_last_ns: u64,
-    /// TCP segments with payload to the pod, up to 65,536.
-    pub segments_to_pod: u64,
-    /// TCP segments with payload from the pod, up to 65,536.
-    pub segments_from_pod: u64,
-    /// Connections whose first bytes to the pod are a TLS record.
-    pub tls: u64,
+    /// Zero.
+    pub reserved_too: [u64; 4],
     /// By [`Loss`].
     pub losses: [u64; Loss::COUNT],
+    /// The latest duration of a request that is no probe, ns.
+    pub duration_last_ns: u64,
+    /// Zero.
+    pub reserved_more: [u64; 7],
 }
 
 /// What was seen and not counted, and why: index into [`Slot::losses`].
@@ -188,7 +197,7 @@ const _: () = {
     assert!(size_of::<TargetEntry>() == 16);
     assert!(size_of::<RowKey>() == 8);
     assert!(size_of::<Row>() == 16 + 4 * BUCKETS);
-    assert!(size_of::<Slot>() == 64 + 8 * Loss::COUNT);
+    assert!(size_of::<Slot>() == 128 + 8 * Loss::COUNT + 64);
     assert!(bucket_of(0) == 0);
     assert!(bucket_of(1_000_000_000) == 160);
     assert!(bucket_of(u64::MAX) == 207);

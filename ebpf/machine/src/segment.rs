@@ -34,6 +34,10 @@ pub unsafe fn observe<W: World>(world: &W, target: &TargetEntry, to_pod: bool) {
             *seen = n + 1;
         }
     }
+    if (*segment).len == 0 && (*segment).flags & u32::from(SYN | FIN | RST) == 0 && (*slot).holes == 0 {
+        // A bare acknowledgement tells only whether a hole will be filled.
+        return;
+    }
     let key = &mut (*scratch).key;
     key.slot = target.slot;
     let (remote, pod) = if to_pod {
@@ -223,6 +227,9 @@ unsafe fn follow<W: World>(flow: &Flow<W>) {
         return;
     }
     let back = flow.back();
+    if (*back.dir).flags & flag::FIRST != 0 && has(&*segment, ACK) {
+        skip_unseen(&back, (*segment).ack);
+    }
     if (*back.dir).stashed != 0 {
         pass_hole(&back, (*segment).ack);
     }
@@ -257,6 +264,20 @@ unsafe fn follow<W: World>(flow: &Flow<W>) {
     }
     unlock(&raw mut (*dir).lock);
     ended(flow, &back);
+}
+
+/// What came and was acknowledged before the connection was entered is not waited for: an HTTP/2 server's first frames
+/// may pass before the client's.
+#[inline(always)]
+unsafe fn skip_unseen<W: World>(flow: &Flow<W>, ack: u32) {
+    let dir = flow.dir;
+    let ahead = ack.wrapping_sub((*dir).next);
+    if ahead != 0 && ahead < ACKED_AHEAD && (*dir).stashed == 0 && lock::<W>(dir) {
+        if (*dir).flags & flag::FIRST != 0 && (*dir).next.wrapping_add(ahead) == ack {
+            (*dir).next = ack;
+        }
+        unlock(&raw mut (*dir).lock);
+    }
 }
 
 /// Whether a RST at `seq` ends the connection: exactly where its direction stands, or the other end would not believe
@@ -331,6 +352,10 @@ unsafe fn close<W: World>(flow: &Flow<W>) {
 #[inline(always)]
 unsafe fn forget<W: World>(flow: &Flow<W>) {
     let (conn, key) = (flow.conn, &(*flow.scratch).key);
+    let waiting = u64::from((*conn).requests.stashed != 0) + u64::from((*conn).answers.stashed != 0);
+    if waiting != 0 {
+        count_hole(flow, waiting.wrapping_neg());
+    }
     // One past the FIN: a retransmission of it is old too.
     let ended = Edge {
         requests: (*conn).requests.next.wrapping_add(1),
@@ -450,12 +475,24 @@ unsafe fn keep<W: World>(flow: &Flow<W>) {
     let kept = (*flow.world).load((*segment).offset, (&raw mut (*stash).data).cast::<u8>(), n)
         && (*flow.world).put_stash(&stash_key(flow, u64::from(bit)), stash);
     if kept {
+        if (*dir).stashed == 0 {
+            count_hole(flow, 1);
+        }
         (*dir).stashed |= bit;
         return;
     }
     // No memory for it: go on behind the hole.
     lose(flow.slot, Loss::Hole, 1);
     resume_at(flow, (*segment).seq.wrapping_add(len));
+}
+
+/// A direction begins to wait for a hole to be filled, or (`u64::MAX`, less one) no longer waits.
+#[inline(always)]
+unsafe fn count_hole<W: World>(flow: &Flow<W>, n: u64) {
+    // The target's own slot, whoever asks: every packet looks there.
+    if let Some(slot) = (*flow.world).slot((*flow.scratch).key.slot) {
+        add(&raw mut (*slot).holes, n);
+    }
 }
 
 /// The stream is picked up at the next segment, which begins at `seq`. Behind a hole in an HTTP/1 connection's answers
@@ -494,6 +531,9 @@ pub struct Replay<W> {
 unsafe fn replay<W: World>(flow: &Flow<W>) {
     let mut replay = Replay { flow: Flow { ..*flow }, bit: 1, idle: 0 };
     W::replay(&mut replay);
+    if (*flow.dir).stashed == 0 {
+        count_hole(flow, u64::MAX);
+    }
 }
 
 /// Looks at one kept segment; true when no other can be read.
