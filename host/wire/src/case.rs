@@ -17,7 +17,13 @@ use std::str::FromStr;
 use thiserror::Error;
 
 /// Flags by letter.
-const FLAGS: [(char, u8); 5] = [('S', 0x02), ('F', 0x01), ('R', 0x04), ('P', 0x08), ('A', 0x10)];
+const FLAGS: [(char, u8); 5] = [
+    ('S', 0x02),
+    ('F', 0x01),
+    ('R', 0x04),
+    ('P', 0x08),
+    ('A', 0x10),
+];
 
 /// Packets of one or more connections.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -81,12 +87,25 @@ impl fmt::Display for Case {
 
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let flags: String = FLAGS.iter().filter(|(_, bit)| self.flags & bit != 0).map(|(letter, _)| letter).collect();
+        let flags: String = FLAGS
+            .iter()
+            .filter(|(_, bit)| self.flags & bit != 0)
+            .map(|(letter, _)| letter)
+            .collect();
         let flags = if flags.is_empty() { "-" } else { &flags };
         let way = if self.to_pod { '>' } else { '<' };
-        write!(f, "{} {way} {flags} {} {}", self.connection, self.seq, self.ack)?;
+        write!(
+            f,
+            "{} {way} {flags} {} {}",
+            self.connection, self.seq, self.ack
+        )?;
         let form = &self.form;
-        let parts = [("tcp", form.tcp_options.into()), ("ip", form.ip_options.into()), ("pad", form.padding.into()), ("frag", form.fragment)];
+        let parts = [
+            ("tcp", form.tcp_options.into()),
+            ("ip", form.ip_options.into()),
+            ("pad", form.padding.into()),
+            ("frag", form.fragment),
+        ];
         for (name, value) in parts.into_iter().filter(|(_, value)| *value != 0_u16) {
             write!(f, " {name}={value}")?;
         }
@@ -100,7 +119,11 @@ impl FromStr for Case {
     fn from_str(text: &str) -> Result<Self, CaseError> {
         let mut case = Self::default();
         for (at, line) in text.lines().enumerate() {
-            let wrong = |problem| CaseError { number: at + 1, problem, text: line.to_owned() };
+            let wrong = |problem| CaseError {
+                number: at + 1,
+                problem,
+                text: line.to_owned(),
+            };
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
                 continue;
@@ -180,16 +203,34 @@ mod tests {
 
     #[test]
     fn text_of_a_case_reads_back_as_the_same() {
-        let form = Form { tcp_options: 12, ip_options: 6, padding: 3, fragment: 24 };
+        let form = Form {
+            tcp_options: 12,
+            ip_options: 6,
+            padding: 3,
+            fragment: 24,
+        };
         let payload: Vec<u8> = (0..=255).collect();
-        let packet = Line { connection: 1, to_pod: true, flags: 0x18, seq: u32::MAX, ack: 7, form, payload };
-        let case = Case { connections: vec![false, true], lines: vec![Line::default(), packet] };
+        let packet = Line {
+            connection: 1,
+            to_pod: true,
+            flags: 0x18,
+            seq: u32::MAX,
+            ack: 7,
+            form,
+            payload,
+        };
+        let case = Case {
+            connections: vec![false, true],
+            lines: vec![Line::default(), packet],
+        };
         assert_eq!(case.to_string().parse::<Case>().unwrap(), case);
     }
 
     #[test]
     fn wrong_line_is_named() {
-        let error = "connection 0 v4\n0 ? A 1 1 \"\"".parse::<Case>().unwrap_err();
+        let error = "connection 0 v4\n0 ? A 1 1 \"\""
+            .parse::<Case>()
+            .unwrap_err();
         assert_eq!(error.to_string(), "line 2: no packet: 0 ? A 1 1 \"\"");
         assert!("3 > A 1 1 \"\"".parse::<Case>().is_err());
     }

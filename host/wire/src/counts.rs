@@ -51,7 +51,12 @@ impl Counts {
 
     fn of(seen: &Seen) -> Self {
         let row = |row: &owlk8s_model::Row| {
-            let name = (row.protocol.version(), row.method.0.to_string(), row.status, row.probe);
+            let name = (
+                row.protocol.version(),
+                row.method.0.to_string(),
+                row.status,
+                row.probe,
+            );
             (name, row.count)
         };
         let answered: BTreeMap<_, _> = seen.rows.iter().map(row).collect();
@@ -61,12 +66,20 @@ impl Counts {
         Self {
             in_flight: counters.started.wrapping_sub(settled),
             answered,
-            grpc: seen.grpc.iter().map(|row| (row.status, row.count)).collect(),
+            grpc: seen
+                .grpc
+                .iter()
+                .map(|row| (row.status, row.count))
+                .collect(),
             started: counters.started,
             probe_started: counters.probe_started,
             aborted: counters.aborted,
             probe_aborted: counters.probe_aborted,
-            losses: counters.losses.iter().map(|(name, n)| (name.to_string(), *n)).collect(),
+            losses: counters
+                .losses
+                .iter()
+                .map(|(name, n)| (name.to_string(), *n))
+                .collect(),
         }
     }
 }

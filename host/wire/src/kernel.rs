@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use owlk8s_probe::Options;
-use owlk8s_probe::testrun::{Segment, Seen, Wire};
+use owlk8s_probe::testrun::{Seen, Segment, Wire};
 
 use crate::case::{Case, Line};
 use crate::counts::Counts;
@@ -22,7 +22,10 @@ pub struct Kernel {
 impl Kernel {
     /// Loads it; panics with what is missing where it cannot be loaded.
     #[track_caller]
-    #[expect(clippy::new_without_default, reason = "it loads a program into the kernel")]
+    #[expect(
+        clippy::new_without_default,
+        reason = "it loads a program into the kernel"
+    )]
     pub fn new() -> Self {
         let room = Options {
             targets: 4,
@@ -30,7 +33,12 @@ impl Kernel {
             connections: 8192,
             count_client: false,
         };
-        Self { wire: Wire::with(room), before: Seen::default(), cases: 0, port: 1024 }
+        Self {
+            wire: Wire::with(room),
+            before: Seen::default(),
+            cases: 0,
+            port: 1024,
+        }
     }
 
     /// What the kernel counts of the case's packets.
@@ -70,10 +78,21 @@ impl Kernel {
 /// The packet, or its fragments.
 fn packets(line: &Line, v6: bool, port: u16, id: u16) -> Vec<Vec<u8>> {
     let address = |last: u16| -> std::net::IpAddr {
-        if v6 { [0xfd00, 0, 0, 0, 0, 0, 0, last].into() } else { [10, 0, 0, last as u8].into() }
+        if v6 {
+            [0xfd00, 0, 0, 0, 0, 0, 0, last].into()
+        } else {
+            [10, 0, 0, last as u8].into()
+        }
     };
-    let (peer, pod) = (SocketAddr::new(address(1), port), SocketAddr::new(address(2), 80));
-    let (from, to) = if line.to_pod { (peer, pod) } else { (pod, peer) };
+    let (peer, pod) = (
+        SocketAddr::new(address(1), port),
+        SocketAddr::new(address(2), 80),
+    );
+    let (from, to) = if line.to_pod {
+        (peer, pod)
+    } else {
+        (pod, peer)
+    };
     let form = line.form;
     let mut segment = Segment::new(from, to)
         .seq(line.seq)
@@ -86,9 +105,15 @@ fn packets(line: &Line, v6: bool, port: u16, id: u16) -> Vec<Vec<u8>> {
     if form.ip_options != 0 && v6 {
         // Hop-by-hop and destination options, filled with PadN.
         let body = |n: u8| [vec![1, n - 2], vec![0; usize::from(n) - 2]].concat();
-        segment = segment.extension(0, &body(form.ip_options)).extension(60, &body(6));
+        segment = segment
+            .extension(0, &body(form.ip_options))
+            .extension(60, &body(6));
     } else if form.ip_options != 0 {
         segment = segment.ip_options(&vec![1; usize::from(form.ip_options)]);
     }
-    if form.fragment == 0 { vec![segment.packet()] } else { segment.fragments(usize::from(form.fragment)) }
+    if form.fragment == 0 {
+        vec![segment.packet()]
+    } else {
+        segment.fragments(usize::from(form.fragment))
+    }
 }

@@ -10,7 +10,10 @@
 //! No conversation is generated where the protocols leave the count open (a request that crosses a reset, a refused
 //! `Expect` whose body may come or not, a method token of more than 23 bytes).
 
-#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test panics where it fails"))]
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, reason = "a test panics where it fails")
+)]
 
 mod case;
 mod counts;

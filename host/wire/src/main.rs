@@ -42,7 +42,12 @@ enum Command {
 
 fn main() -> ExitCode {
     match Args::parse().command {
-        Command::Fuzz { seconds, seed, failures, corpus } => fuzz(seconds, seed, failures, &corpus),
+        Command::Fuzz {
+            seconds,
+            seed,
+            failures,
+            corpus,
+        } => fuzz(seconds, seed, failures, &corpus),
         Command::Replay { case } => replay(&case),
     }
 }
@@ -67,10 +72,17 @@ fn fuzz(seconds: Option<u64>, seed: Option<u64>, most: u32, corpus: &std::path::
         let over = seconds.is_some_and(|seconds| start.elapsed() >= Duration::from_secs(seconds));
         if over || failures >= most || said.elapsed() > Duration::from_secs(10) {
             said = Instant::now();
-            println!("{cases} conversations, {packets} packets, {failures} failures, {:.0?}", start.elapsed());
+            println!(
+                "{cases} conversations, {packets} packets, {failures} failures, {:.0?}",
+                start.elapsed()
+            );
         }
         if over || failures >= most {
-            return if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+            return if failures == 0 {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            };
         }
     }
 }
@@ -84,7 +96,10 @@ fn failed(seed: u64, plan: Plan, corpus: &std::path::Path, kernel: &mut Kernel) 
     let (want, got) = (expected(&case), kernel.run(&case));
     let file = corpus.join(format!("seed-{seed}.txt"));
     let text = format!("# Seed {seed}, made smaller.\n{case}");
-    println!("seed {seed} is counted wrongly:\n{case}{}", difference(&want, &got));
+    println!(
+        "seed {seed} is counted wrongly:\n{case}{}",
+        difference(&want, &got)
+    );
     match std::fs::write(&file, text) {
         Ok(()) => println!("kept as {}", file.display()),
         Err(error) => println!("cannot write {}: {error}", file.display()),
@@ -103,7 +118,11 @@ fn replay(file: &std::path::Path) -> ExitCode {
         Ok(case) => {
             let (want, got) = (expected(&case), Kernel::new().run(&case));
             println!("{want:#?}{}", difference(&want, &got));
-            if want == got { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            if want == got {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
         }
         Err(error) => {
             println!("{}: {error}", file.display());
@@ -113,5 +132,9 @@ fn replay(file: &std::path::Path) -> ExitCode {
 }
 
 fn difference(want: &Counts, got: &Counts) -> String {
-    if want == got { "\nequal".to_owned() } else { format!("\nmodel:  {want:?}\nkernel: {got:?}") }
+    if want == got {
+        "\nequal".to_owned()
+    } else {
+        format!("\nmodel:  {want:?}\nkernel: {got:?}")
+    }
 }

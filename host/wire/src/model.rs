@@ -33,7 +33,10 @@ fn skip_proxy_header(stream: &mut lives::Stream) {
     const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
     let bytes = &stream.bytes;
     let header = if bytes.starts_with(b"PROXY ") {
-        bytes.iter().position(|byte| *byte == b'\n').map(|at| at + 1)
+        bytes
+            .iter()
+            .position(|byte| *byte == b'\n')
+            .map(|at| at + 1)
     } else if bytes.starts_with(V2) && bytes.len() >= 16 {
         Some(16 + usize::from(u16::from_be_bytes([bytes[14], bytes[15]])))
     } else {
@@ -47,7 +50,11 @@ fn skip_proxy_header(stream: &mut lives::Stream) {
 /// The name that a method is counted by.
 fn method_name(token: &str) -> String {
     let known = METHODS.iter().skip(1).any(|method| *method == token);
-    if known { token.to_owned() } else { "_OTHER".to_owned() }
+    if known {
+        token.to_owned()
+    } else {
+        "_OTHER".to_owned()
+    }
 }
 
 /// How requests that nobody answered are counted.

@@ -43,7 +43,10 @@ pub(crate) struct Conversation {
 #[derive(Clone, Debug)]
 pub(crate) enum Talk {
     Http1(Vec<Unit>),
-    Http2 { streams: Vec<Stream>, server_first: bool },
+    Http2 {
+        streams: Vec<Stream>,
+        server_first: bool,
+    },
 }
 
 /// Bytes that belong together, in the order in which they are sent.
@@ -116,21 +119,41 @@ impl Effects {
         acks: 0,
         fragments: 0,
         fin_with_data: false,
-        form: Form { tcp_options: 0, ip_options: 0, padding: 0, fragment: 0 },
+        form: Form {
+            tcp_options: 0,
+            ip_options: 0,
+            padding: 0,
+            fragment: 0,
+        },
     };
 
     fn random(rng: &mut Rng) -> Self {
-        let cuts = [Cut::Large, Cut::Mss, Cut::Small, Cut::Tiny, Cut::Mixed, Cut::Mixed];
+        let cuts = [
+            Cut::Large,
+            Cut::Mss,
+            Cut::Small,
+            Cut::Tiny,
+            Cut::Mixed,
+            Cut::Mixed,
+        ];
         Self {
             cut: cuts[rng.usize(..cuts.len())],
             again: if rng.bool() { rng.u8(0..50) } else { 0 },
             reorder: rng.u8(..3) == 0,
             acks: rng.u8(0..60),
-            fragments: if rng.u8(..12) == 0 { rng.u8(10..100) } else { 0 },
+            fragments: if rng.u8(..12) == 0 {
+                rng.u8(10..100)
+            } else {
+                0
+            },
             fin_with_data: rng.bool(),
             form: Form {
                 tcp_options: if rng.bool() { rng.u8(0..=10) * 4 } else { 0 },
-                ip_options: if rng.u8(..6) == 0 { rng.u8(1..=10) * 4 } else { 0 },
+                ip_options: if rng.u8(..6) == 0 {
+                    rng.u8(1..=10) * 4
+                } else {
+                    0
+                },
                 padding: if rng.u8(..6) == 0 { rng.u8(1..20) } else { 0 },
                 fragment: 0,
             },
@@ -142,15 +165,28 @@ impl Plan {
     /// The plan of a seed; the same seed gives the same plan.
     pub fn random(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let connections = (0..rng.usize(1..=4)).map(|_| Connection::random(&mut rng)).collect();
-        Self { seed: rng.u64(..), connections }
+        let connections = (0..rng.usize(1..=3))
+            .map(|_| Connection::random(&mut rng))
+            .collect();
+        Self {
+            seed: rng.u64(..),
+            connections,
+        }
     }
 
     /// Its packets.
     pub fn case(&self) -> Case {
         let mut rng = Rng::with_seed(self.seed);
-        let mut queues: Vec<_> = self.connections.iter().enumerate().map(|(index, c)| c.lines(index).into_iter()).collect();
-        let mut case = Case { connections: self.connections.iter().map(|c| c.v6).collect(), lines: Vec::new() };
+        let mut queues: Vec<_> = self
+            .connections
+            .iter()
+            .enumerate()
+            .map(|(index, c)| c.lines(index).into_iter())
+            .collect();
+        let mut case = Case {
+            connections: self.connections.iter().map(|c| c.v6).collect(),
+            lines: Vec::new(),
+        };
         while queues.iter().any(|queue| queue.len() != 0) {
             let queue = rng.usize(..queues.len());
             let burst = rng.usize(1..8);
@@ -162,13 +198,25 @@ impl Plan {
 
 impl Connection {
     fn random(rng: &mut Rng) -> Self {
-        let lives = if rng.u8(..5) == 0 { rng.usize(2..=3) } else { 1 };
-        let lives: Vec<_> = (0..lives).map(|life| Conversation::random(rng, life == 0)).collect();
-        Self { v6: rng.bool(), lives }
+        let lives = if rng.u8(..5) == 0 {
+            rng.usize(2..=3)
+        } else {
+            1
+        };
+        let lives: Vec<_> = (0..lives)
+            .map(|life| Conversation::random(rng, life == 0))
+            .collect();
+        Self {
+            v6: rng.bool(),
+            lives,
+        }
     }
 
     fn lines(&self, index: usize) -> Vec<crate::case::Line> {
-        self.lives.iter().flat_map(|life| segments::lines(life, index, self.v6)).collect()
+        self.lives
+            .iter()
+            .flat_map(|life| segments::lines(life, index, self.v6))
+            .collect()
     }
 }
 
@@ -179,16 +227,37 @@ impl Conversation {
             2 if first => Join::FastOpen,
             _ => Join::Handshake,
         };
-        let isn = [(); 2].map(|()| if rng.bool() { u32::MAX - rng.u32(..6000) } else { rng.u32(..) });
-        let (talk, end) = if rng.u8(..3) == 0 { http2::talk(rng) } else { http1::talk(rng) };
-        Self { seed: rng.u64(..), join, isn, talk, end, effects: Effects::random(rng) }
+        // A later connection's numbers are new, or the pod would not have taken it (RFC 9293, 3.4.2).
+        let isn = [(); 2].map(|()| {
+            if first && rng.bool() {
+                u32::MAX - rng.u32(..6000)
+            } else {
+                rng.u32(..)
+            }
+        });
+        let (talk, end) = if rng.u8(..3) == 0 {
+            http2::talk(rng)
+        } else {
+            http1::talk(rng)
+        };
+        Self {
+            seed: rng.u64(..),
+            join,
+            isn,
+            talk,
+            end,
+            effects: Effects::random(rng),
+        }
     }
 
     /// Everything that is said, in order.
     pub(crate) fn runs(&self) -> Vec<Run> {
         let runs = match &self.talk {
             Talk::Http1(units) => units.concat(),
-            Talk::Http2 { streams, server_first } => http2::runs(streams, *server_first, self.seed),
+            Talk::Http2 {
+                streams,
+                server_first,
+            } => http2::runs(streams, *server_first, self.seed),
         };
         let mut joined: Vec<Run> = Vec::new();
         for run in runs.into_iter().filter(|run| !run.bytes.is_empty()) {

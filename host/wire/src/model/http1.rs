@@ -32,18 +32,33 @@ enum Next {
 
 /// Counts a connection that speaks HTTP/1.
 pub(super) fn count(life: &Life, counts: &mut Counts) {
-    let mut requests = Reader { bytes: &life.requests.bytes, at: 0 };
-    let mut answers = Reader { bytes: &life.answers.bytes, at: 0 };
+    let mut requests = Reader {
+        bytes: &life.requests.bytes,
+        at: 0,
+    };
+    let mut answers = Reader {
+        bytes: &life.answers.bytes,
+        at: 0,
+    };
     loop {
         let (request, started) = match requests.request() {
             Next::Request(request) => (request, true),
             // It counts where it is answered before it is complete.
-            Next::Begun(method) => {
-                (Request { method: method.unwrap_or_default(), version: "1.1", probe: false }, false)
-            }
+            Next::Begun(method) => (
+                Request {
+                    method: method.unwrap_or_default(),
+                    version: "1.1",
+                    probe: false,
+                },
+                false,
+            ),
             Next::Nothing => {
-                while answers.answer("GET").is_some() {
-                    *counts.losses.entry("unsolicited-answer".to_owned()).or_default() += 1;
+                // A connection is known from its first request's first byte on.
+                while life.requests.any() && answers.answer("GET").is_some() {
+                    *counts
+                        .losses
+                        .entry("unsolicited-answer".to_owned())
+                        .or_default() += 1;
                 }
                 return;
             }
@@ -58,7 +73,12 @@ pub(super) fn count(life: &Life, counts: &mut Counts) {
             unanswered(life, request.probe, counts);
             continue;
         };
-        let row: RowName = (request.version, method_name(&request.method), status, request.probe);
+        let row: RowName = (
+            request.version,
+            method_name(&request.method),
+            status,
+            request.probe,
+        );
         counts.answer(row);
         // What follows is a tunnel's (RFC 9110, 7.8 and 9.3.6).
         if status == 101 || request.method == "CONNECT" && (200..300).contains(&status) {
@@ -72,7 +92,12 @@ impl Reader<'_> {
         let rest = &self.bytes[self.at.min(self.bytes.len())..];
         let end = rest.iter().position(|byte| *byte == b'\n')?;
         self.at += end + 1;
-        Some(rest[..end].strip_suffix(b"\r").unwrap_or(&rest[..end]).to_vec())
+        Some(
+            rest[..end]
+                .strip_suffix(b"\r")
+                .unwrap_or(&rest[..end])
+                .to_vec(),
+        )
     }
 
     fn text_line(&mut self) -> Option<String> {
@@ -84,14 +109,19 @@ impl Reader<'_> {
         while matches!(self.bytes.get(self.at), Some(b'\r' | b'\n')) {
             self.at += 1;
         }
-        let mut head = Head { first: self.text_line()?, fields: Vec::new(), complete: true };
+        let mut head = Head {
+            first: self.text_line()?,
+            fields: Vec::new(),
+            complete: true,
+        };
         loop {
             let line = self.text_line()?;
             if line.is_empty() {
                 return Some(head);
             }
             if let Some((name, value)) = line.split_once(':') {
-                head.fields.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+                head.fields
+                    .push((name.to_ascii_lowercase(), value.trim().to_owned()));
             }
         }
     }
@@ -103,21 +133,34 @@ impl Reader<'_> {
             while matches!(self.bytes.get(self.at), Some(b'\r' | b'\n')) {
                 self.at += 1;
             }
-            let open = String::from_utf8_lossy(&self.bytes[self.at.min(self.bytes.len())..]).into_owned();
+            let open =
+                String::from_utf8_lossy(&self.bytes[self.at.min(self.bytes.len())..]).into_owned();
             self.at = self.bytes.len();
             let method = open.split_once(' ').map(|(method, _)| method.to_owned());
-            return if open.is_empty() { Next::Nothing } else { Next::Begun(method) };
+            return if open.is_empty() {
+                Next::Nothing
+            } else {
+                Next::Begun(method)
+            };
         };
         let mut words = head.first.split(' ');
         let method = words.next().unwrap_or_default().to_owned();
-        let version = if head.first.ends_with(" HTTP/1.0") { "1.0" } else { "1.1" };
+        let version = if head.first.ends_with(" HTTP/1.0") {
+            "1.0"
+        } else {
+            "1.1"
+        };
         let probe = head.value("user-agent").is_some_and(is_probe);
         if !head.complete {
             self.at = self.bytes.len();
         } else if method != "CONNECT" {
             self.body(&head, false);
         }
-        Next::Request(Request { method, version, probe })
+        Next::Request(Request {
+            method,
+            version,
+            probe,
+        })
     }
 
     /// The status of the next final answer to a request of `method`.
@@ -155,19 +198,29 @@ impl Reader<'_> {
         // Cut: the same again, with an end that never came.
         self.at = start;
         let mut whole = self.bytes[start.min(self.bytes.len())..].to_vec();
-        let skipped = whole.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        let skipped = whole
+            .iter()
+            .take_while(|byte| matches!(byte, b'\r' | b'\n'))
+            .count();
         if !whole[skipped..].contains(&b'\n') {
             return None;
         }
         whole.extend_from_slice(b"\n\n");
-        let mut head = Reader { bytes: &whole, at: 0 }.head()?;
+        let mut head = Reader {
+            bytes: &whole,
+            at: 0,
+        }
+        .head()?;
         head.complete = false;
         Some(head)
     }
 
     /// RFC 9112, 6.3.
     fn body(&mut self, head: &Head, answer: bool) {
-        let codings = head.fields.iter().rfind(|(name, _)| name == "transfer-encoding");
+        let codings = head
+            .fields
+            .iter()
+            .rfind(|(name, _)| name == "transfer-encoding");
         if let Some((_, codings)) = codings {
             if codings.to_ascii_lowercase().ends_with("chunked") {
                 return self.chunks();
@@ -199,11 +252,16 @@ impl Reader<'_> {
 
 /// The kubelet's name and a part of its version.
 fn is_probe(agent: &str) -> bool {
-    agent.strip_prefix("kube-probe/").is_some_and(|version| !version.is_empty())
+    agent
+        .strip_prefix("kube-probe/")
+        .is_some_and(|version| !version.is_empty())
 }
 
 impl Head {
     fn value(&self, name: &str) -> Option<&str> {
-        self.fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.fields
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
     }
 }

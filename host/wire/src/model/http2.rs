@@ -58,9 +58,16 @@ pub(super) fn count(life: &Life, counts: &mut Counts) {
                     continue;
                 }
                 let mut fields = Vec::new();
-                let whole = decoders[side].decode(&mut std::mem::take(&mut blocks[side]), &mut fields);
-                assert!(whole.is_ok(), "the generator made no HPACK block: {whole:?}");
-                let fields = fields.into_iter().map(|(name, value, _)| (text(name), text(value))).collect();
+                let whole =
+                    decoders[side].decode(&mut std::mem::take(&mut blocks[side]), &mut fields);
+                assert!(
+                    whole.is_ok(),
+                    "the generator made no HPACK block: {whole:?}"
+                );
+                let fields = fields
+                    .into_iter()
+                    .map(|(name, value, _)| (text(name), text(value)))
+                    .collect();
                 streams.headers(first, &fields, counts);
                 firsts[side] = None;
             }
@@ -82,21 +89,38 @@ struct Streams {
 
 impl Streams {
     fn headers(&mut self, first: &Frame, fields: &Vec<(String, String)>, counts: &mut Counts) {
-        let value = |name: &str| fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+        let value = |name: &str| {
+            fields
+                .iter()
+                .find(|(known, _)| known == name)
+                .map(|(_, value)| value.as_str())
+        };
         if first.to_pod {
             // A block on a stream that was opened before is its trailers.
             if first.stream > self.last {
                 self.last = first.stream;
-                let probe = value("user-agent").is_some_and(|agent| agent.starts_with("kube-probe/"));
+                let probe =
+                    value("user-agent").is_some_and(|agent| agent.starts_with("kube-probe/"));
                 let method = method_name(value(":method").unwrap_or_default());
-                self.open.insert(first.stream, Open { method, probe, answered: false });
+                self.open.insert(
+                    first.stream,
+                    Open {
+                        method,
+                        probe,
+                        answered: false,
+                    },
+                );
                 counts.started += 1;
                 counts.probe_started += u64::from(probe);
             }
             return;
         }
-        let Some(open) = self.open.get_mut(&first.stream) else { return };
-        let status = value(":status").and_then(|status| status.parse().ok()).unwrap_or(0);
+        let Some(open) = self.open.get_mut(&first.stream) else {
+            return;
+        };
+        let status = value(":status")
+            .and_then(|status| status.parse().ok())
+            .unwrap_or(0);
         if status >= 200 {
             open.answered = true;
             counts.answer(("2", open.method.clone(), status, open.probe));

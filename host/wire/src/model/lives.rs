@@ -37,12 +37,17 @@ pub(super) fn of(case: &Case) -> Vec<Life> {
     let mut all = Vec::new();
     for connection in 0..case.connections.len() {
         let mut lives = vec![Life::default()];
-        for (time, line) in case.lines.iter().enumerate().filter(|(_, line)| line.connection == connection) {
+        for (time, line) in case
+            .lines
+            .iter()
+            .enumerate()
+            .filter(|(_, line)| line.connection == connection)
+        {
             let current = lives.last_mut();
             let begins = line.to_pod && line.flags & (SYN | ACK) == SYN;
             let start = line.seq.wrapping_add(1);
             match current {
-                Some(life) if begins && life.requests.start.is_some_and(|old| old != start) => {
+                Some(life) if begins && life.is_other(start) => {
                     // The four-tuple is used again: the old connection is no more.
                     life.closed.get_or_insert(time);
                     let mut next = Life::default();
@@ -59,12 +64,23 @@ pub(super) fn of(case: &Case) -> Vec<Life> {
 }
 
 impl Life {
+    /// Whether a connection whose requests begin at `start` is another than this one.
+    fn is_other(&self, start: u32) -> bool {
+        match self.requests.start {
+            Some(old) => old != start,
+            None => self.answers.start.is_some(),
+        }
+    }
+
     fn see(&mut self, line: &Line, time: usize) {
         if self.gone {
             return;
         }
-        let (here, there) =
-            if line.to_pod { (&mut self.requests, &mut self.answers) } else { (&mut self.answers, &mut self.requests) };
+        let (here, there) = if line.to_pod {
+            (&mut self.requests, &mut self.answers)
+        } else {
+            (&mut self.answers, &mut self.requests)
+        };
         let mut seq = line.seq;
         if line.flags & SYN != 0 {
             seq = seq.wrapping_add(1);
@@ -96,7 +112,9 @@ impl Stream {
         let Some(start) = self.start else { return };
         let at = i64::from(seq.wrapping_sub(start) as i32);
         for (offset, byte) in (at..).zip(payload) {
-            let Ok(offset) = usize::try_from(offset) else { continue };
+            let Ok(offset) = usize::try_from(offset) else {
+                continue;
+            };
             if self.came.len() <= offset {
                 self.came.resize(offset + 1, None);
             }
@@ -114,10 +132,19 @@ impl Stream {
         }
     }
 
+    /// Whether anything was ever sent.
+    pub(super) fn any(&self) -> bool {
+        !self.came.is_empty()
+    }
+
     /// RFC 9293, 3.10.7.4: only an exact reset is believed.
     fn stands_at(&self, seq: u32) -> bool {
         let fin = u32::from(self.ended.is_some());
-        let next = self.start.map(|start| start.wrapping_add(self.bytes.len() as u32).wrapping_add(fin));
+        let next = self.start.map(|start| {
+            start
+                .wrapping_add(self.bytes.len() as u32)
+                .wrapping_add(fin)
+        });
         next == Some(seq)
     }
 }

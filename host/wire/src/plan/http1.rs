@@ -18,8 +18,12 @@ pub(super) fn talk(rng: &mut Rng) -> (Talk, End) {
     if rng.u8(..12) == 0 {
         units.push(vec![to_pod(message::proxy_header(rng))]);
     }
-    for _ in 0..rng.usize(0..8) {
-        units.push(if rng.u8(..3) == 0 { pipelined(rng) } else { exchange(rng) });
+    for _ in 0..rng.usize(0..5) {
+        units.push(if rng.u8(..3) == 0 {
+            pipelined(rng)
+        } else {
+            exchange(rng)
+        });
     }
     let (last, end) = ending(rng);
     units.push(last);
@@ -27,11 +31,17 @@ pub(super) fn talk(rng: &mut Rng) -> (Talk, End) {
 }
 
 fn to_pod(bytes: Vec<u8>) -> Run {
-    Run { to_pod: true, bytes }
+    Run {
+        to_pod: true,
+        bytes,
+    }
 }
 
 fn from_pod(bytes: Vec<u8>) -> Run {
-    Run { to_pod: false, bytes }
+    Run {
+        to_pod: false,
+        bytes,
+    }
 }
 
 /// One request and its answer.
@@ -46,32 +56,70 @@ fn exchange(rng: &mut Rng) -> Unit {
         0 if !request.http10 => {
             let request = request.with_expect();
             let go_on = b"HTTP/1.1 100 Continue\r\n\r\n".to_vec();
-            vec![to_pod(request.head), from_pod(go_on), to_pod(request.body), from_pod(answer)]
+            vec![
+                to_pod(request.head),
+                from_pod(go_on),
+                to_pod(request.body),
+                from_pod(answer),
+            ]
         }
         // Answered before its body has come.
         1 => {
             let (now, later) = request.body.split_at(rng.usize(0..request.body.len()));
-            vec![to_pod([&request.head, now].concat()), from_pod(answer), to_pod(later.to_vec())]
+            vec![
+                to_pod([&request.head, now].concat()),
+                from_pod(answer),
+                to_pod(later.to_vec()),
+            ]
         }
-        _ => vec![to_pod([request.head, request.body].concat()), from_pod(answer)],
+        _ => vec![
+            to_pod([request.head, request.body].concat()),
+            from_pod(answer),
+        ],
     }
 }
 
 /// Requests that are sent before those before them are answered.
 fn pipelined(rng: &mut Rng) -> Unit {
-    let many = rng.u8(..10) == 0;
-    let count = if many { rng.usize(DIFFERENT..60) } else { rng.usize(2..12) };
-    let first = Request::random(rng);
-    let requests: Vec<_> = (0..count).map(|_| if many { first.clone() } else { Request::random(rng) }).collect();
-    let answers: Vec<_> = requests.iter().map(|request| Answer::to(request, rng).bytes).collect();
-    let bytes: Vec<u8> = requests.iter().flat_map(|request| [request.head.clone(), request.body.clone()].concat()).collect();
+    let many = rng.u8(..20) == 0;
+    let count = if many {
+        rng.usize(DIFFERENT..60)
+    } else {
+        rng.usize(2..12)
+    };
+    // Alike, and no probes: the kernel knows no more of those beyond than of the last one's first line.
+    let mut first = Request::random(rng);
+    while first.probe {
+        first = Request::random(rng);
+    }
+    let requests: Vec<_> = (0..count)
+        .map(|_| {
+            if many {
+                first.clone()
+            } else {
+                Request::random(rng)
+            }
+        })
+        .collect();
+    let answers: Vec<_> = requests
+        .iter()
+        .map(|request| Answer::to(request, rng).bytes)
+        .collect();
+    let bytes: Vec<u8> = requests
+        .iter()
+        .flat_map(|request| [request.head.clone(), request.body.clone()].concat())
+        .collect();
     let (mut sent, mut whole) = (0, 0);
     let mut unit = Vec::new();
     for (request, answer) in requests.iter().zip(answers) {
         whole += request.head.len() + request.body.len();
         if sent < whole {
             // All of this request, and maybe a part of those behind it.
-            let to = if rng.bool() { bytes.len() } else { rng.usize(whole..=bytes.len()) };
+            let to = if rng.bool() {
+                bytes.len()
+            } else {
+                rng.usize(whole..=bytes.len())
+            };
             unit.push(to_pod(bytes[sent..to].to_vec()));
             sent = to;
         }
@@ -82,14 +130,30 @@ fn pipelined(rng: &mut Rng) -> Unit {
 
 /// The last that is said, and what follows.
 fn ending(rng: &mut Rng) -> (Unit, End) {
-    let ends = [End::Open, End::PeerFirst, End::PodFirst, End::ResetByPeer, End::ResetByPod];
+    let ends = [
+        End::Open,
+        End::PeerFirst,
+        End::PodFirst,
+        End::ResetByPeer,
+        End::ResetByPod,
+    ];
     let any = ends[rng.usize(..ends.len())];
-    let by_pod = if rng.bool() { End::PodFirst } else { End::ResetByPod };
+    let by_pod = if rng.bool() {
+        End::PodFirst
+    } else {
+        End::ResetByPod
+    };
     match rng.u8(..10) {
         0 => {
             let request = Request::random(rng);
             let answer = Answer::until_close(&request, rng);
-            (vec![to_pod([request.head, request.body].concat()), from_pod(answer)], End::PodFirst)
+            (
+                vec![
+                    to_pod([request.head, request.body].concat()),
+                    from_pod(answer),
+                ],
+                End::PodFirst,
+            )
         }
         1 => {
             let request = Request::random(rng);
@@ -105,15 +169,29 @@ fn ending(rng: &mut Rng) -> (Unit, End) {
             let request = Request::random(rng);
             let mut answer = Answer::to(&request, rng).bytes;
             answer.truncate(rng.usize(0..answer.len()));
-            (vec![to_pod([request.head, request.body].concat()), from_pod(answer)], any)
+            (
+                vec![
+                    to_pod([request.head, request.body].concat()),
+                    from_pod(answer),
+                ],
+                any,
+            )
         }
         4 => (tunnel(rng), any),
         // A server that ends an idle connection (RFC 9110, 15.5.9).
-        5 => (vec![from_pod(b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".to_vec())], by_pod),
+        5 => (
+            vec![from_pod(
+                b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+                    .to_vec(),
+            )],
+            by_pod,
+        ),
         // A request line that is too long for the server.
         6 => {
             let line = format!("GET /{}", "a".repeat(rng.usize(60..3000)));
-            let answer = b"HTTP/1.1 414 URI Too Long\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_vec();
+            let answer =
+                b"HTTP/1.1 414 URI Too Long\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                    .to_vec();
             (vec![to_pod(line.into_bytes()), from_pod(answer)], by_pod)
         }
         7 => (exchange(rng), End::HalfClosed),
@@ -134,7 +212,11 @@ fn tunnel(rng: &mut Rng) -> Unit {
     let mut unit = vec![to_pod(request), from_pod(answer)];
     for _ in 0..rng.usize(0..5) {
         let bytes = message::content(rng, 600);
-        unit.push(if rng.bool() { to_pod(bytes) } else { from_pod(bytes) });
+        unit.push(if rng.bool() {
+            to_pod(bytes)
+        } else {
+            from_pod(bytes)
+        });
     }
     unit
 }

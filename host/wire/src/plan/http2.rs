@@ -7,9 +7,25 @@ use httlib_hpack::Encoder;
 
 use super::{End, Run, Talk};
 
-const METHODS: [&str; 10] = ["GET", "GET", "GET", "POST", "POST", "HEAD", "PUT", "PROPFIND", "BREW", "A-METHOD-OF-22-LETTERS"];
+const METHODS: [&str; 10] = [
+    "GET",
+    "GET",
+    "GET",
+    "POST",
+    "POST",
+    "HEAD",
+    "PUT",
+    "PROPFIND",
+    "BREW",
+    "A-METHOD-OF-22-LETTERS",
+];
 const STATUSES: [u16; 12] = [200, 200, 200, 201, 204, 206, 304, 400, 404, 418, 500, 503];
-const AGENTS: [&str; 4] = ["curl/8.0", "kube-probe/1.30", "kube-probe/1.30 grpc-go/1.58.3", "not-a-kube-probe/1.30"];
+const AGENTS: [&str; 4] = [
+    "curl/8.0",
+    "kube-probe/1.30",
+    "kube-probe/1.30 grpc-go/1.58.3",
+    "not-a-kube-probe/1.30",
+];
 
 const END_STREAM: u8 = 0x1;
 const END_HEADERS: u8 = 0x4;
@@ -35,24 +51,54 @@ pub(crate) struct Stream {
 }
 
 enum Op {
-    Headers { to_pod: bool, fields: Vec<(String, String)>, end: bool },
-    Data { to_pod: bool, len: usize, end: bool },
-    Reset { to_pod: bool },
+    Headers {
+        to_pod: bool,
+        fields: Vec<(String, String)>,
+        end: bool,
+    },
+    Data {
+        to_pod: bool,
+        len: usize,
+        end: bool,
+    },
+    Reset {
+        to_pod: bool,
+    },
 }
 
 /// A conversation, and how it ends.
 pub(super) fn talk(rng: &mut Rng) -> (Talk, End) {
     let streams = (0..rng.usize(0..14)).map(|_| Stream::random(rng)).collect();
-    let ends = [End::Open, End::PeerFirst, End::PodFirst, End::ResetByPeer, End::ResetByPod];
-    (Talk::Http2 { streams, server_first: rng.u8(..5) == 0 }, ends[rng.usize(..ends.len())])
+    let ends = [
+        End::Open,
+        End::PeerFirst,
+        End::PodFirst,
+        End::ResetByPeer,
+        End::ResetByPod,
+    ];
+    (
+        Talk::Http2 {
+            streams,
+            server_first: rng.u8(..5) == 0,
+        },
+        ends[rng.usize(..ends.len())],
+    )
 }
 
 impl Stream {
     fn random(rng: &mut Rng) -> Self {
         let grpc = (rng.u8(..3) == 0).then(|| rng.u16(..=16));
-        let sizes = |rng: &mut Rng| (0..rng.usize(0..4)).map(|_| [0, 5, 100, 1000][rng.usize(..4)]).collect::<Vec<_>>();
+        let sizes = |rng: &mut Rng| {
+            (0..rng.usize(0..4))
+                .map(|_| [0, 5, 100, 1000][rng.usize(..4)])
+                .collect::<Vec<_>>()
+        };
         Self {
-            method: if grpc.is_some() { "POST" } else { METHODS[rng.usize(..METHODS.len())] },
+            method: if grpc.is_some() {
+                "POST"
+            } else {
+                METHODS[rng.usize(..METHODS.len())]
+            },
             agent: AGENTS[rng.usize(..AGENTS.len())],
             upload: if rng.bool() { sizes(rng) } else { Vec::new() },
             request_trailers: rng.u8(..10) == 0,
@@ -71,40 +117,75 @@ impl Stream {
     fn ops(&self, rng: &mut Rng) -> VecDeque<Op> {
         let mut ops = VecDeque::new();
         let pair = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-        let mut fields: Vec<_> = [(":method", self.method), (":scheme", "http"), (":path", "/"), (":authority", "shop")].map(pair).into();
+        let mut fields: Vec<_> = [
+            (":method", self.method),
+            (":scheme", "http"),
+            (":path", "/"),
+            (":authority", "shop"),
+        ]
+        .map(pair)
+        .into();
         fields.push(pair(("user-agent", self.agent)));
         fields.extend(extras(rng));
-        ops.push_back(Op::Headers { to_pod: true, fields, end: self.upload.is_empty() && !self.request_trailers });
+        ops.push_back(Op::Headers {
+            to_pod: true,
+            fields,
+            end: self.upload.is_empty() && !self.request_trailers,
+        });
         push_data(&mut ops, true, &self.upload, !self.request_trailers);
         if self.request_trailers {
-            ops.push_back(Op::Headers { to_pod: true, fields: vec![pair(("x-sum", "1"))], end: true });
+            ops.push_back(Op::Headers {
+                to_pod: true,
+                fields: vec![pair(("x-sum", "1"))],
+                end: true,
+            });
         }
         if self.interim {
             let fields = vec![pair((":status", "103")), pair(("link", "</a>"))];
-            ops.push_back(Op::Headers { to_pod: false, fields, end: false });
+            ops.push_back(Op::Headers {
+                to_pod: false,
+                fields,
+                end: false,
+            });
         }
         if let Some((by_peer, true)) = self.reset {
             ops.push_back(Op::Reset { to_pod: by_peer });
             return ops;
         }
-        let Some(status) = self.status else { return ops };
+        let Some(status) = self.status else {
+            return ops;
+        };
         let mut fields = vec![(":status".to_owned(), status.to_string())];
         fields.extend(extras(rng));
-        let grpc = self.grpc.map(|status| ("grpc-status".to_owned(), status.to_string()));
+        let grpc = self
+            .grpc
+            .map(|status| ("grpc-status".to_owned(), status.to_string()));
         let trailers: Vec<_> = grpc.into_iter().collect();
         if self.download.is_empty() && self.reset.is_none() {
             fields.extend(trailers);
-            ops.push_back(Op::Headers { to_pod: false, fields, end: true });
+            ops.push_back(Op::Headers {
+                to_pod: false,
+                fields,
+                end: true,
+            });
             return ops;
         }
-        ops.push_back(Op::Headers { to_pod: false, fields, end: false });
+        ops.push_back(Op::Headers {
+            to_pod: false,
+            fields,
+            end: false,
+        });
         if let Some((by_peer, false)) = self.reset {
             ops.push_back(Op::Reset { to_pod: by_peer });
             return ops;
         }
         push_data(&mut ops, false, &self.download, trailers.is_empty());
         if !trailers.is_empty() {
-            ops.push_back(Op::Headers { to_pod: false, fields: trailers, end: true });
+            ops.push_back(Op::Headers {
+                to_pod: false,
+                fields: trailers,
+                end: true,
+            });
         }
         ops
     }
@@ -112,7 +193,11 @@ impl Stream {
 
 fn push_data(ops: &mut VecDeque<Op>, to_pod: bool, sizes: &[usize], end: bool) {
     for (index, len) in sizes.iter().enumerate() {
-        ops.push_back(Op::Data { to_pod, len: *len, end: end && index + 1 == sizes.len() });
+        ops.push_back(Op::Data {
+            to_pod,
+            len: *len,
+            end: end && index + 1 == sizes.len(),
+        });
     }
 }
 
@@ -137,21 +222,35 @@ struct Writer {
     rng: Rng,
     encoders: [Encoder<'static>; 2],
     runs: Vec<Run>,
+    /// A kind of frame that nobody knows. Where the server's first frames pass before the connection is known, only
+    /// frames that are known are believed.
+    unknown: u8,
 }
 
 /// The bytes of a conversation.
 pub(super) fn runs(streams: &[Stream], server_first: bool, seed: u64) -> Vec<Run> {
     let rng = Rng::with_seed(seed ^ 0x2);
-    let mut writer = Writer { rng, encoders: [Encoder::default(), Encoder::default()], runs: Vec::new() };
+    let mut writer = Writer {
+        rng,
+        encoders: [Encoder::default(), Encoder::default()],
+        runs: Vec::new(),
+        unknown: if server_first { 0x10 } else { 0xfe },
+    };
     if server_first {
         writer.frame(false, 4, 0, 0, &[0, 3, 0, 0, 0, 100]);
     }
-    writer.runs.push(Run { to_pod: true, bytes: b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec() });
+    writer.runs.push(Run {
+        to_pod: true,
+        bytes: b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+    });
     writer.frame(true, 4, 0, 0, &[0, 2, 0, 0, 0, 0]);
     if !server_first {
         writer.frame(false, 4, 0, 0, &[]);
     }
-    let mut waiting: VecDeque<_> = streams.iter().map(|stream| stream.ops(&mut writer.rng)).collect();
+    let mut waiting: VecDeque<_> = streams
+        .iter()
+        .map(|stream| stream.ops(&mut writer.rng))
+        .collect();
     let mut open: Vec<(u32, VecDeque<Op>)> = Vec::new();
     let mut next = 1;
     while !waiting.is_empty() || !open.is_empty() {
@@ -184,13 +283,25 @@ pub(super) fn runs(streams: &[Stream], server_first: bool, seed: u64) -> Vec<Run
 impl Writer {
     /// The stream's next operation; false when there is none.
     fn one(&mut self, stream: &mut (u32, VecDeque<Op>)) -> bool {
-        let Some(op) = stream.1.pop_front() else { return false };
+        let Some(op) = stream.1.pop_front() else {
+            return false;
+        };
         match op {
-            Op::Headers { to_pod, fields, end } => self.headers(to_pod, stream.0, &fields, end),
+            Op::Headers {
+                to_pod,
+                fields,
+                end,
+            } => self.headers(to_pod, stream.0, &fields, end),
             Op::Data { to_pod, len, end } => {
                 let mut payload = super::http1::content(&mut self.rng, len);
                 let padded = self.pad(&mut payload, 0);
-                self.frame(to_pod, 0, padded | if end { END_STREAM } else { 0 }, stream.0, &payload);
+                self.frame(
+                    to_pod,
+                    0,
+                    padded | if end { END_STREAM } else { 0 },
+                    stream.0,
+                    &payload,
+                );
             }
             Op::Reset { to_pod } => self.frame(to_pod, 3, 0, stream.0, &[0, 0, 0, 8]),
         }
@@ -249,7 +360,7 @@ impl Writer {
             0 => self.frame(to_pod, 4, 1, 0, &[]),
             1 => self.frame(to_pod, 6, 0, 0, b"HTTP/1.1"),
             2 => self.frame(to_pod, 8, 0, 0, &[0, 0, 255, 255]),
-            3 => self.frame(to_pod, 0xfe, 0xff, 0, b"GET / HTTP/1.1\r\n\r\n"),
+            3 => self.frame(to_pod, self.unknown, 0xff, 0, b"GET / HTTP/1.1\r\n\r\n"),
             4 => self.frame(true, 2, 0, 1, &[0, 0, 0, 0, 7]),
             _ => {}
         }

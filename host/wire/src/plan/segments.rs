@@ -41,35 +41,54 @@ struct Wire<'a> {
 
 /// The packets of one connection.
 pub(super) fn lines(conversation: &Conversation, connection: usize, v6: bool) -> Vec<Line> {
-    let side = |start: u32| Side { start, sent: Vec::new(), beyond: Vec::new(), received: 0, fin: false };
+    let side = |start: u32| Side {
+        start,
+        sent: Vec::new(),
+        beyond: Vec::new(),
+        received: 0,
+        fin: false,
+    };
     let mut wire = Wire {
         rng: Rng::with_seed(conversation.seed),
         effects: &conversation.effects,
         v6,
         connection,
-        sides: [side(conversation.isn[1].wrapping_add(1)), side(conversation.isn[0].wrapping_add(1))],
+        sides: [
+            side(conversation.isn[1].wrapping_add(1)),
+            side(conversation.isn[0].wrapping_add(1)),
+        ],
         lines: Vec::new(),
     };
     let runs = conversation.runs();
     let mut first = 0;
-    let mut overtaken = conversation.join == Join::Handshake;
+    // Where a stream begins is known by the handshake, or by what comes first.
+    let mut overtaken = [conversation.join == Join::Handshake; 2];
     match conversation.join {
         Join::Late => {}
         Join::Handshake => wire.handshake(&[]),
         Join::FastOpen => {
-            let head = runs.first().filter(|run| run.to_pod).map(|run| run.bytes.clone()).unwrap_or_default();
+            let head = runs
+                .first()
+                .filter(|run| run.to_pod)
+                .map(|run| run.bytes.clone())
+                .unwrap_or_default();
             first = wire.rng.usize(0..=head.len().min(1400));
             wire.handshake(&head[..first]);
         }
     }
     let last = runs.len().checked_sub(1);
     for (index, run) in runs.iter().enumerate() {
-        let bytes = if index == 0 && run.to_pod { &run.bytes[first..] } else { &run.bytes };
+        let bytes = if index == 0 && run.to_pod {
+            &run.bytes[first..]
+        } else {
+            &run.bytes
+        };
         if Some(index) == last && conversation.end == End::HalfClosed && !run.to_pod {
             wire.fin(true);
         }
-        wire.run(run.to_pod, bytes, overtaken);
-        overtaken = true;
+        let side = usize::from(run.to_pod);
+        wire.run(run.to_pod, bytes, overtaken[side]);
+        overtaken[side] = true;
     }
     wire.end(conversation.end);
     wire.lines
@@ -77,7 +96,10 @@ pub(super) fn lines(conversation: &Conversation, connection: usize, v6: bool) ->
 
 impl Wire<'_> {
     fn handshake(&mut self, data: &[u8]) {
-        let (peer, pod) = (self.sides[1].start.wrapping_sub(1), self.sides[0].start.wrapping_sub(1));
+        let (peer, pod) = (
+            self.sides[1].start.wrapping_sub(1),
+            self.sides[0].start.wrapping_sub(1),
+        );
         self.sides[1].sent.extend(data);
         for _ in 0..self.rng.usize(1..=8).saturating_sub(6).max(1) {
             self.push(true, SYN, peer, 0, data.to_vec());
@@ -100,7 +122,9 @@ impl Wire<'_> {
         }
         self.sides[side].sent.extend(bytes);
         if self.effects.reorder && may_overtake && parts.iter().all(|(_, len)| *len <= OVERTAKEN) {
-            parts.chunks_mut(WINDOW).for_each(|window| self.rng.shuffle(window));
+            parts
+                .chunks_mut(WINDOW)
+                .for_each(|window| self.rng.shuffle(window));
         }
         for (at, len) in parts {
             self.data(to_pod, at, len);
@@ -129,7 +153,7 @@ impl Wire<'_> {
         }
         match cut {
             Cut::Tiny if whole < 400 => 1,
-            Cut::Tiny | Cut::Small if whole < 3000 => self.rng.usize(1..60),
+            Cut::Tiny | Cut::Small if whole < 1500 => self.rng.usize(1..60),
             Cut::Tiny | Cut::Small | Cut::Mss => self.rng.usize(1000..=1448),
             Cut::Large | Cut::Mixed => LARGEST,
         }
@@ -138,7 +162,11 @@ impl Wire<'_> {
     /// A range that was sent before: any part of it, joined with what followed it.
     fn again(&mut self, to_pod: bool) {
         let sent = self.sides[usize::from(to_pod)].sent.len();
-        let reach = if self.effects.reorder { OVERTAKEN } else { LARGEST };
+        let reach = if self.effects.reorder {
+            OVERTAKEN
+        } else {
+            LARGEST
+        };
         let start = self.rng.usize(sent.saturating_sub(2 * reach)..sent);
         let len = self.rng.usize(1..=(sent - start).min(reach));
         if self.sides[usize::from(to_pod)].received >= start {
@@ -148,7 +176,10 @@ impl Wire<'_> {
 
     fn data(&mut self, to_pod: bool, at: usize, len: usize) {
         let side = &mut self.sides[usize::from(to_pod)];
-        let (seq, payload) = (side.start.wrapping_add(at as u32), side.sent[at..at + len].to_vec());
+        let (seq, payload) = (
+            side.start.wrapping_add(at as u32),
+            side.sent[at..at + len].to_vec(),
+        );
         side.receive(at, len);
         let ack = self.sides[usize::from(!to_pod)].next();
         let push = if self.rng.bool() { PSH } else { 0 };
@@ -157,7 +188,10 @@ impl Wire<'_> {
 
     /// An acknowledgement and nothing else.
     fn empty(&mut self, to_pod: bool) {
-        let (seq, ack) = (self.sides[usize::from(to_pod)].sent_next(), self.sides[usize::from(!to_pod)].next());
+        let (seq, ack) = (
+            self.sides[usize::from(to_pod)].sent_next(),
+            self.sides[usize::from(!to_pod)].next(),
+        );
         self.push(to_pod, ACK, seq, ack, Vec::new());
     }
 
@@ -167,7 +201,10 @@ impl Wire<'_> {
         if side.sent.is_empty() || side.fin {
             return;
         }
-        let (seq, ack) = (side.sent_next().wrapping_sub(1), self.sides[usize::from(!to_pod)].next());
+        let (seq, ack) = (
+            side.sent_next().wrapping_sub(1),
+            self.sides[usize::from(!to_pod)].next(),
+        );
         let garbage = vec![0; self.rng.usize(0..2)];
         self.push(to_pod, ACK, seq, ack, garbage);
         self.empty(!to_pod);
@@ -176,7 +213,11 @@ impl Wire<'_> {
     fn fin(&mut self, to_pod: bool) {
         let side = &mut self.sides[usize::from(to_pod)];
         side.fin = true;
-        let with = if self.effects.fin_with_data { side.sent.len().min(50) } else { 0 };
+        let with = if self.effects.fin_with_data {
+            side.sent.len().min(50)
+        } else {
+            0
+        };
         let at = side.sent.len() - with;
         let (seq, payload) = (side.start.wrapping_add(at as u32), side.sent[at..].to_vec());
         let ack = self.sides[usize::from(!to_pod)].next();
@@ -187,7 +228,10 @@ impl Wire<'_> {
     }
 
     fn reset(&mut self, to_pod: bool) {
-        let (seq, ack) = (self.sides[usize::from(to_pod)].sent_next(), self.sides[usize::from(!to_pod)].next());
+        let (seq, ack) = (
+            self.sides[usize::from(to_pod)].sent_next(),
+            self.sides[usize::from(!to_pod)].next(),
+        );
         self.push(to_pod, RST | ACK, seq, ack, Vec::new());
     }
 
@@ -211,7 +255,8 @@ impl Wire<'_> {
         }
         // Late copies that were on their way.
         for to_pod in [true, false] {
-            if self.percent(self.effects.again) && !self.sides[usize::from(to_pod)].sent.is_empty() {
+            if self.percent(self.effects.again) && !self.sides[usize::from(to_pod)].sent.is_empty()
+            {
                 self.again(to_pod);
             }
         }
@@ -227,19 +272,32 @@ impl Wire<'_> {
             // With its two bytes a multiple of eight.
             form.ip_options = form.ip_options.next_multiple_of(8) - 2;
         }
-        let fragmented = !self.effects.reorder && self.percent(self.effects.fragments) && payload.len() > 8;
+        let fragmented =
+            !self.effects.reorder && self.percent(self.effects.fragments) && payload.len() > 8;
         if fragmented {
             form.fragment = self.rng.u16(8..60) * 8;
             form.padding = 0;
         }
-        self.lines.push(Line { connection: self.connection, to_pod, flags, seq, ack, form, payload });
+        self.lines.push(Line {
+            connection: self.connection,
+            to_pod,
+            flags,
+            seq,
+            ack,
+            form,
+            payload,
+        });
     }
 }
 
 impl Side {
     fn receive(&mut self, at: usize, len: usize) {
         self.beyond.push((at, at + len));
-        while let Some(&(_, end)) = self.beyond.iter().find(|(start, end)| *start <= self.received && *end > self.received) {
+        while let Some(&(_, end)) = self
+            .beyond
+            .iter()
+            .find(|(start, end)| *start <= self.received && *end > self.received)
+        {
             self.received = end;
         }
         let received = self.received;
@@ -248,11 +306,15 @@ impl Side {
 
     /// What its receiver acknowledges.
     fn next(&self) -> u32 {
-        self.start.wrapping_add(self.received as u32).wrapping_add(u32::from(self.fin))
+        self.start
+            .wrapping_add(self.received as u32)
+            .wrapping_add(u32::from(self.fin))
     }
 
     /// Where its sender stands.
     fn sent_next(&self) -> u32 {
-        self.start.wrapping_add(self.sent.len() as u32).wrapping_add(u32::from(self.fin))
+        self.start
+            .wrapping_add(self.sent.len() as u32)
+            .wrapping_add(u32::from(self.fin))
     }
 }

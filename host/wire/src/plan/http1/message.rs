@@ -3,17 +3,52 @@
 use fastrand::Rng;
 
 const METHODS: [&str; 22] = [
-    "GET", "GET", "GET", "GET", "POST", "POST", "PUT", "PUT", "HEAD", "HEAD", "DELETE", "OPTIONS", "PATCH", "PROPFIND",
-    "M-SEARCH", "VERSION-CONTROL", "BASELINE-CONTROL", "PURGE", "get", "A", "GETS", "A-METHOD.WITH_22-CHARS",
+    "GET",
+    "GET",
+    "GET",
+    "GET",
+    "POST",
+    "POST",
+    "PUT",
+    "PUT",
+    "HEAD",
+    "HEAD",
+    "DELETE",
+    "OPTIONS",
+    "PATCH",
+    "PROPFIND",
+    "M-SEARCH",
+    "VERSION-CONTROL",
+    "BASELINE-CONTROL",
+    "PURGE",
+    "get",
+    "A",
+    "GETS",
+    "A-METHOD.WITH_22-CHARS",
 ];
-const STATUSES: [u16; 18] = [200, 200, 200, 201, 202, 204, 206, 301, 304, 400, 401, 404, 418, 429, 500, 503, 599, 999];
+const STATUSES: [u16; 18] = [
+    200, 200, 200, 201, 202, 204, 206, 301, 304, 400, 401, 404, 418, 429, 500, 503, 599, 999,
+];
 /// Fields that look like those that matter.
 const FIELDS: [(&str, &str); 18] = [
-    ("Content-Type", "text/plain"), ("Content-Lengths", "7"), ("X-Content-Length", "70"), ("Content-Language", "de"),
-    ("Contents", "8"), ("Cookie", "a=b; c=HTTP/1.1 500"), ("Cache-Control", "no-cache"), ("TE", "trailers, chunked"),
-    ("Trailer", "Expires"), ("Transfer-Encodings", "chunked"), ("Upgrade-Insecure-Requests", "1"), ("ETag", "\"x\""),
-    ("Expected", "100-continue"), ("User-Agents", "kube-probe/1.30"), ("X-Line", "GET / HTTP/1.1"), ("C", ""),
-    ("T", "e"), ("Connection", "keep-alive"),
+    ("Content-Type", "text/plain"),
+    ("Content-Lengths", "7"),
+    ("X-Content-Length", "70"),
+    ("Content-Language", "de"),
+    ("Contents", "8"),
+    ("Cookie", "a=b; c=HTTP/1.1 500"),
+    ("Cache-Control", "no-cache"),
+    ("TE", "trailers, chunked"),
+    ("Trailer", "Expires"),
+    ("Transfer-Encodings", "chunked"),
+    ("Upgrade-Insecure-Requests", "1"),
+    ("ETag", "\"x\""),
+    ("Expected", "100-continue"),
+    ("User-Agents", "kube-probe/1.30"),
+    ("X-Line", "GET / HTTP/1.1"),
+    ("C", ""),
+    ("T", "e"),
+    ("Connection", "keep-alive"),
 ];
 
 /// A request with all of its body.
@@ -23,6 +58,7 @@ pub(super) struct Request {
     pub(super) body: Vec<u8>,
     pub(super) method: String,
     pub(super) http10: bool,
+    pub(super) probe: bool,
 }
 
 /// An answer with all of its body.
@@ -33,14 +69,26 @@ pub(super) struct Answer {
 impl Request {
     pub(super) fn random(rng: &mut Rng) -> Self {
         if rng.u8(..30) == 0 {
-            let head = b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n".to_vec();
-            return Self { head, body: Vec::new(), method: "CONNECT".to_owned(), http10: false };
+            let head =
+                b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n".to_vec();
+            return Self {
+                head,
+                body: Vec::new(),
+                method: "CONNECT".to_owned(),
+                http10: false,
+                probe: false,
+            };
         }
         let method = METHODS[rng.usize(..METHODS.len())];
         let http10 = rng.u8(..10) == 0;
-        let mut lines = vec![format!("{method} {} HTTP/1.{}", target(rng), if http10 { 0 } else { 1 })];
+        let mut lines = vec![format!(
+            "{method} {} HTTP/1.{}",
+            target(rng),
+            if http10 { 0 } else { 1 }
+        )];
         let mut fields = fields(rng);
-        match rng.u8(..10) {
+        let agent = rng.u8(..10);
+        match agent {
             0 => fields.push("User-Agent: kube-probe/1.30".to_owned()),
             1 => fields.push("user-agent: kube-probe/1.29+".to_owned()),
             2 => fields.push(field(rng, "User-Agent", "curl/8.0 kube-probe/1")),
@@ -52,16 +100,30 @@ impl Request {
         }
         rng.shuffle(&mut fields);
         lines.extend(fields);
-        let mut head = if rng.u8(..20) == 0 { b"\r\n".to_vec() } else { Vec::new() };
+        let mut head = if rng.u8(..20) == 0 {
+            b"\r\n".to_vec()
+        } else {
+            Vec::new()
+        };
         head.extend(ended(rng, &lines));
-        Self { head, body, method: method.to_owned(), http10 }
+        Self {
+            head,
+            body,
+            method: method.to_owned(),
+            http10,
+            probe: agent < 2,
+        }
     }
 
     /// The same, announcing that it waits for a 100.
     pub(super) fn with_expect(mut self) -> Self {
         let line = self.head.iter().position(|byte| *byte == b'H').unwrap_or(0);
-        let end = self.head[line..].iter().position(|byte| *byte == b'\n').map_or(self.head.len(), |at| line + at + 1);
-        self.head.splice(end..end, b"Expect: 100-continue\r\n".iter().copied());
+        let end = self.head[line..]
+            .iter()
+            .position(|byte| *byte == b'\n')
+            .map_or(self.head.len(), |at| line + at + 1);
+        self.head
+            .splice(end..end, b"Expect: 100-continue\r\n".iter().copied());
         self
     }
 }
@@ -90,7 +152,7 @@ impl Answer {
 
     /// One whose body ends with the connection.
     pub(super) fn until_close(request: &Request, rng: &mut Rng) -> Vec<u8> {
-        if request.method == "CONNECT" {
+        if matches!(request.method.as_str(), "CONNECT" | "HEAD") {
             return Self::to(request, rng).bytes;
         }
         let mut fields = fields(rng);
@@ -106,8 +168,15 @@ impl Answer {
 
 /// A CONNECT that is granted, with a length that means nothing.
 pub(super) fn connect(rng: &mut Rng) -> (Vec<u8>, Vec<u8>) {
-    let fields = if rng.bool() { vec!["Content-Length: 10".to_owned()] } else { Vec::new() };
-    (b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n".to_vec(), head(rng, 200, fields))
+    let fields = if rng.bool() {
+        vec!["Content-Length: 10".to_owned()]
+    } else {
+        Vec::new()
+    };
+    (
+        b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n".to_vec(),
+        head(rng, 200, fields),
+    )
 }
 
 /// The PROXY protocol's header.
@@ -125,7 +194,11 @@ pub(super) fn proxy_header(rng: &mut Rng) -> Vec<u8> {
 fn interims(request: &Request, rng: &mut Rng) -> Vec<u8> {
     let mut bytes = Vec::new();
     while !request.http10 && rng.u8(..8) == 0 {
-        let (status, fields) = if rng.bool() { (103, vec!["Link: </a.css>".to_owned()]) } else { (102, Vec::new()) };
+        let (status, fields) = if rng.bool() {
+            (103, vec!["Link: </a.css>".to_owned()])
+        } else {
+            (102, Vec::new())
+        };
         bytes.extend(head(rng, status, fields));
     }
     bytes
@@ -158,7 +231,11 @@ fn target(rng: &mut Rng) -> String {
 }
 
 fn fields(rng: &mut Rng) -> Vec<String> {
-    let count = if rng.u8(..20) == 0 { 60 } else { rng.usize(0..8) };
+    let count = if rng.u8(..20) == 0 {
+        60
+    } else {
+        rng.usize(0..8)
+    };
     let mut fields = Vec::new();
     for _ in 0..count {
         let (name, value) = FIELDS[rng.usize(..FIELDS.len())];
@@ -181,15 +258,25 @@ fn field(rng: &mut Rng, name: &str, value: &str) -> String {
 
 /// A body and the fields that frame it.
 fn framed(rng: &mut Rng, chunked: bool, fields: &mut Vec<String>) -> Vec<u8> {
-    let most = [0, 1, 30, 400, 4000][rng.usize(..5)];
+    let most = [0, 1, 30, 30, 400, 400, 4000][rng.usize(..7)];
     let body = content(rng, most);
     if !chunked || rng.bool() {
         let length = format!("{}{}", ["", "", "", "00"][rng.usize(..4)], body.len());
-        let length = if rng.u8(..20) == 0 { format!("{length}, {length}") } else { length };
+        let length = if rng.u8(..20) == 0 {
+            format!("{length}, {length}")
+        } else {
+            length
+        };
         fields.push(field(rng, "Content-Length", &length));
         return body;
     }
-    let coding = ["chunked", "chunked", "Chunked", "gzip, chunked", "gzip,chunked"][rng.usize(..5)];
+    let coding = [
+        "chunked",
+        "chunked",
+        "Chunked",
+        "gzip, chunked",
+        "gzip,chunked",
+    ][rng.usize(..5)];
     fields.push(field(rng, "Transfer-Encoding", coding));
     chunks(rng, &body)
 }
@@ -220,8 +307,11 @@ fn chunks(rng: &mut Rng, mut body: &[u8]) -> Vec<u8> {
 /// Up to `most` bytes that may look like messages.
 pub(in crate::plan) fn content(rng: &mut Rng, most: usize) -> Vec<u8> {
     const ALIKE: [&[u8]; 5] = [
-        b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n", b"GET /body HTTP/1.1\r\nHost: b\r\n\r\n", b"0\r\n\r\n",
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\r\n\r\n",
+        b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n",
+        b"GET /body HTTP/1.1\r\nHost: b\r\n\r\n",
+        b"0\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"\r\n\r\n",
     ];
     let len = if most == 0 { 0 } else { rng.usize(1..=most) };
     let mut bytes = Vec::new();
