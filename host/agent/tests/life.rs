@@ -1,5 +1,11 @@
 //! The agent's endpoints, its end, and what it holds.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test panics where it fails, and says what it measured"
+)]
+
 mod common;
 
 use std::os::unix::process::ExitStatusExt;
@@ -96,6 +102,34 @@ fn sigterm_drains_the_last_requests_to_the_sink_and_ends_within_5_seconds() {
     let last: serde_json::Value =
         serde_json::from_str(written.lines().last().expect("a line")).unwrap();
     assert_eq!(last["metrics"]["requests"], 7, "{written}");
+}
+
+#[test]
+fn an_endpoint_that_never_answers_does_not_hold_up_the_end() {
+    shipped("json-log");
+    let lab = Lab::new(1);
+    // Takes connections into its backlog and never says a word.
+    let silent = lab.listen("node", "127.0.0.1:9999".parse().unwrap());
+    let sink = "[[sinks]]\nname = \"silent\"\nplugin = \"json-log\"\nmode = \"delta\"\n\
+                endpoints.out = { kind = \"http\", url = \"http://127.0.0.1:9999/\", timeout = \"1m\" }\n";
+    let mut agent = Agent::attached(&lab, &config(&[lab.target("p1")], sink));
+    within(Duration::from_secs(20), "the sink is active", || {
+        let sink = agent.sink("silent");
+        if sink["state"] == "active" {
+            Ok(())
+        } else {
+            Err(sink.to_string())
+        }
+    });
+    let asked = Instant::now();
+    let ended = agent.stop(Duration::from_secs(6));
+    assert!(
+        asked.elapsed() < Duration::from_secs(5),
+        "took {:?}",
+        asked.elapsed()
+    );
+    assert_eq!(ended.code(), Some(0), "{}", agent.log());
+    drop(silent);
 }
 
 #[test]

@@ -1,5 +1,11 @@
 //! The plugin process beside the agent: killed, fed with bad plugins, scraped.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test panics where it fails, and says what it measured"
+)]
+
 mod common;
 
 use std::path::Path;

@@ -1,5 +1,11 @@
 //! Bad input: one message that names the thing, the place and the remedy, and the exit code.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test panics where it fails, and says what it measured"
+)]
+
 mod common;
 
 use std::path::Path;

@@ -153,3 +153,42 @@ config = { units = \"ms\" }
     assert_eq!(printed, again);
     assert!(printed.contains("interval = \"1s 500ms\""), "{printed}");
 }
+
+/// Fenced blocks of TOML, in order.
+fn samples(markdown: &str) -> Vec<String> {
+    let mut samples: Vec<String> = Vec::new();
+    let mut inside = false;
+    for line in markdown.lines() {
+        match (inside, line.trim()) {
+            (false, "```toml") => {
+                samples.push(String::new());
+                inside = true;
+            }
+            (true, "```") => inside = false,
+            (true, _) => *samples.last_mut().unwrap() += &format!("{line}\n"),
+            (false, _) => {}
+        }
+    }
+    samples
+}
+
+#[test]
+fn every_sample_of_the_readme_is_a_configuration() {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
+    let samples = samples(&std::fs::read_to_string(readme).unwrap());
+    assert!(!samples.is_empty(), "the README shows no configuration");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    for sample in samples {
+        // A sample of one table is a configuration with something to watch beside it.
+        let watches = sample.contains("[discovery");
+        let text = if watches {
+            sample
+        } else {
+            sample + "\n[discovery.host]\n"
+        };
+        std::fs::write(file.path(), &text).unwrap();
+        Config::load(file.path(), NO_ENV)
+            .map_err(|error| format!("{error}\n{text}"))
+            .unwrap();
+    }
+}

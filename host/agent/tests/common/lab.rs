@@ -1,6 +1,6 @@
 //! A node with pods and one client, each a network namespace behind a veth on the node's bridge.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -62,6 +62,11 @@ impl Lab {
 
     fn attach(&self, host: &str) {
         self.namespace(host);
+        self.wire(host);
+    }
+
+    /// The veth between node and pod.
+    fn wire(&self, host: &str) {
         let (node, own, veth) = (self.netns("node"), self.netns(host), self.interface(host));
         ip(&[
             "-n", &node, "link", "add", &veth, "type", "veth", "peer", "name", "eth0", "netns",
@@ -81,7 +86,8 @@ impl Lab {
         ip(&["-n", &own, "link", "set", "eth0", "up"]);
     }
 
-    fn netns(&self, who: &str) -> String {
+    /// Name of a host's namespace, as `ip netns` knows it.
+    pub fn netns(&self, who: &str) -> String {
         format!("{}-{who}", self.prefix)
     }
 
@@ -111,13 +117,46 @@ impl Lab {
 
     /// A connection that begins in a namespace.
     pub fn connect(&self, who: &str, to: SocketAddr) -> std::io::Result<TcpStream> {
-        let inside = std::fs::File::open(format!("/run/netns/{}", self.netns(who)))?;
-        // A thread of its own: the namespace is a thread's, and this one ends with it.
-        let connect = move || {
-            move_into_link_name_space(inside.as_fd(), Some(LinkNameSpaceType::Network))?;
+        self.inside(who, move || {
             TcpStream::connect_timeout(&to, Duration::from_secs(2))
+        })?
+    }
+
+    /// A listener in a namespace.
+    pub fn listen(&self, who: &str, at: SocketAddr) -> TcpListener {
+        self.inside(who, move || TcpListener::bind(at))
+            .unwrap()
+            .unwrap()
+    }
+
+    /// Work done in a namespace, by a thread of its own: the namespace is a thread's, and ends with it.
+    fn inside<T: Send + 'static>(
+        &self,
+        who: &str,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> std::io::Result<T> {
+        let namespace = std::fs::File::open(format!("/run/netns/{}", self.netns(who)))?;
+        let enter = move || {
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+            Ok(work())
         };
-        std::thread::spawn(connect).join().unwrap()
+        std::thread::spawn(enter).join().unwrap()
+    }
+
+    /// Pulls the pod's veth out.
+    pub fn unplug(&self, host: &str) {
+        ip(&[
+            "-n",
+            &self.netns("node"),
+            "link",
+            "del",
+            &self.interface(host),
+        ]);
+    }
+
+    /// Another veth for the pod, under the same names and with the same address.
+    pub fn plug(&self, host: &str) {
+        self.wire(host);
     }
 
     /// A target of `[discovery.static]`, by name and interface.
