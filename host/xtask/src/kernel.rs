@@ -7,8 +7,8 @@ use std::process::Command;
 
 use crate::needs::Goal;
 
-/// The oldest kernel that the kernel program is written for: it needs what 5.10 verifies.
-const OLDEST: (u32, u32) = (5, 10);
+/// The oldest kernel that the kernel program is written for: `bpf_loop` came with 5.17.
+const OLDEST: (u32, u32) = (5, 17);
 
 /// Whether this process is root.
 pub(crate) fn is_root() -> bool {

@@ -105,7 +105,7 @@ fn common(error: &io::Error) -> String {
             format!("kernel {release} has no bpf(2), or a seccomp profile hides it")
         }
         Some(libc::EINVAL | libc::E2BIG | libc::EOPNOTSUPP) => {
-            format!("kernel {release} lacks a feature that it needs (5.10 or later has all)")
+            format!("kernel {release} lacks a feature that it needs (5.17 or later has all)")
         }
         _ => format!("on kernel {release}"),
     }
