@@ -4,11 +4,13 @@
 //! The node, the pods and the clients are network namespaces that live only in this process (see
 //! `owlk8s_discover::lab`), and the agent works inside the node's. So the demo touches no link, address
 //! or route of the machine, needs no free address, and leaves nothing behind, however it ends. The two
-//! ports that people look at are the only thing on this side: a [`Door`] each, on loopback.
+//! ports that people look at are the only thing on this side: a [`Door`] each, on loopback, on another port
+//! where an agent has the usual one.
 //!
 //! At the end the servers' own counts, the clients' and the agent's are put side by side. They are
 //! equal, or the demo fails.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -88,20 +90,21 @@ fn quiet_env(name: &str) -> Option<String> {
 
 async fn run(config: Config, duration: Option<Duration>) -> anyhow::Result<()> {
     let mut stop = Stop::listen()?;
-    let doors = [
+    let (admin, metrics) = (
         Door::open(ADMIN_PORT).await?,
         Door::open(METRICS_PORT).await?,
-    ];
+    );
+    let greeting = greeting(duration, admin.address()?, metrics.address()?);
     let lab = Lab::up().await?;
     let mut agent = Agent::start(config, lab.node().namespace())?;
-    let doors = doors.map(|door| door.lead_to(lab.node()));
+    let doors = [admin, metrics].map(|door| door.lead_to(lab.node()));
 
     let traffic = tokio::select! {
         error = agent.failed() => return Err(error),
         () = stop.asked() => return agent.stop().await,
         attached = truth::attached(lab.node(), ATTACH) => { attached?; lab.traffic() }
     };
-    crate::print(&greeting(duration))?;
+    crate::print(&greeting)?;
     tokio::select! {
         error = agent.failed() => return Err(error),
         () = stop.asked() => {}
@@ -113,11 +116,12 @@ async fn run(config: Config, duration: Option<Duration>) -> anyhow::Result<()> {
         .context("cannot read the agent's last counts")?;
     agent.stop().await?;
     drop(doors);
-    conclude(&truth::compare(&PODS, &lab.served(), &answered, &counted))
+    let comparison = truth::compare(&PODS, &lab.served(), &answered, &counted);
+    crate::print(&comparison.text)?;
+    verdict(&comparison)
 }
 
-fn conclude(comparison: &truth::Comparison) -> anyhow::Result<()> {
-    crate::print(&comparison.text)?;
+fn verdict(comparison: &truth::Comparison) -> anyhow::Result<()> {
     if !comparison.equal {
         bail!(
             "the demo's servers, clients and owlk8s have counted differently: this is a bug, please report the table above"
@@ -126,15 +130,15 @@ fn conclude(comparison: &truth::Comparison) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn greeting(duration: Option<Duration>) -> String {
+fn greeting(duration: Option<Duration>, admin: SocketAddr, metrics: SocketAddr) -> String {
     let end = duration.map_or_else(
         || "Ctrl-C".to_owned(),
         |duration| format!("{}, or with Ctrl-C", humantime::format_duration(duration)),
     );
     format!(
         "owlk8s demo: {} pods with real servers and clients, in network namespaces of their own\n\
-         \x20 metrics   http://127.0.0.1:{METRICS_PORT}/metrics\n\
-         \x20 snapshot  http://127.0.0.1:{ADMIN_PORT}/snapshot\n\
+         \x20 metrics   http://{metrics}/metrics\n\
+         \x20 snapshot  http://{admin}/snapshot\n\
          \x20 ends      {end}\n\n",
         PODS.len()
     )

@@ -1,7 +1,7 @@
-//! A port on this side's loopback that leads to the same port inside the node's namespace.
+//! A port on this side's loopback that leads to one inside the node's namespace.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -12,15 +12,27 @@ use tokio::task::JoinSet;
 
 pub(super) struct Door {
     listener: TcpListener,
+    /// Inside.
     port: u16,
 }
 
 impl Door {
+    /// To `port` inside, from the same port here or, where an agent has that already, any free one.
     pub(super) async fn open(port: u16) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.with_context(|| {
-            format!("cannot listen on 127.0.0.1:{port} (if the port is taken: end the agent or demo that has it)")
-        })?;
+        let listener = match TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await
+            }
+            done => done,
+        };
+        let listener =
+            listener.with_context(|| format!("cannot listen on loopback, 127.0.0.1:{port}"))?;
         Ok(Self { listener, port })
+    }
+
+    /// Where it is on this side.
+    pub(super) fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
     }
 
     /// Serves until the returned set is dropped.

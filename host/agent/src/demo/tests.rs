@@ -1,6 +1,10 @@
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use owlk8s_discover::StaticTarget;
+use owlk8s_discover::lab::Room;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::pods::Pod;
 use super::tally::{Counts, Tally};
@@ -34,7 +38,12 @@ fn the_configuration_is_valid_and_means_the_pods_that_are_made() {
 fn the_ports_that_are_announced_are_those_of_the_configuration() {
     assert_eq!(config().admin.listen.port(), ADMIN_PORT);
     assert!(CONFIG.contains(&format!("127.0.0.1:{METRICS_PORT}")));
-    let greeting = greeting(Some(Duration::from_secs(30)));
+    let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+    let greeting = greeting(
+        Some(Duration::from_secs(30)),
+        at(ADMIN_PORT),
+        at(METRICS_PORT),
+    );
     assert!(
         greeting.contains("http://127.0.0.1:9466/metrics")
             && greeting.contains("30s, or with Ctrl-C"),
@@ -91,7 +100,7 @@ fn equal_means_that_all_three_agree_on_every_number() {
     let told = [(10, 1, 0), (20, 0, 2), (30, 3, 0)];
     let truth = told.map(counts);
     let same = truth::compare(&PODS, &truth, &truth, &snapshot(told));
-    assert!(same.equal, "{}", same.text);
+    assert!(same.equal && verdict(&same).is_ok(), "{}", same.text);
     assert_eq!(same.text.matches("  equal").count(), 3);
     for wrong in [
         [(11, 1, 0), told[1], told[2]],
@@ -104,7 +113,7 @@ fn equal_means_that_all_three_agree_on_every_number() {
             "{}",
             differs.text
         );
-        assert!(conclude(&differs).is_err());
+        assert!(verdict(&differs).is_err());
     }
     let mut fewer = truth;
     fewer[2].requests -= 1;
@@ -153,12 +162,35 @@ async fn servers_and_clients_of_the_lab_agree_with_each_other() {
 }
 
 #[tokio::test]
-async fn a_port_that_is_taken_is_named_with_the_remedy() {
-    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+async fn a_door_whose_port_is_taken_opens_on_another_and_says_where() {
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = taken.local_addr().unwrap().port();
-    let error = Door::open(port).await.err().unwrap().to_string();
-    assert!(
-        error.contains(&format!("127.0.0.1:{port}")) && error.contains("end the agent or demo"),
-        "{error}"
-    );
+    let door = Door::open(port).await.unwrap();
+    let address = door.address().unwrap();
+    assert_ne!(address.port(), port);
+    assert!(greeting(None, address, address).contains(&format!("http://{address}/snapshot")));
+}
+
+/// Needs root, as all that makes network namespaces.
+#[tokio::test]
+async fn a_door_leads_to_the_same_port_of_the_namespace() {
+    let node = Arc::new(Room::open("test-node").await.unwrap());
+    let listening = TcpListener::bind(("127.0.0.1", ADMIN_PORT));
+    let inside = node.run(listening).await.unwrap().unwrap();
+    let answered = node.run(async move {
+        let (mut visitor, _) = inside.accept().await.unwrap();
+        visitor.write_all(b"from inside").await.unwrap();
+    });
+    let door = Door::open(ADMIN_PORT).await.unwrap();
+    let address = door.address().unwrap();
+    let _open = door.lead_to(&node);
+    let visited = async {
+        let mut bytes = Vec::new();
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.read_to_end(&mut bytes).await.unwrap();
+        bytes
+    };
+    let (answered, bytes) = tokio::join!(answered, visited);
+    answered.unwrap();
+    assert_eq!(bytes, b"from inside");
 }
