@@ -68,9 +68,11 @@ impl Lab {
     /// The veth between node and pod.
     fn wire(&self, host: &str) {
         let (node, own, veth) = (self.netns("node"), self.netns(host), self.interface(host));
+        // The same address for each veth of a pod: its neighbours remember it.
+        let mac = format!("02:00:00:00:00:{:02x}", self.position(host));
         ip(&[
-            "-n", &node, "link", "add", &veth, "type", "veth", "peer", "name", "eth0", "netns",
-            &own,
+            "-n", &node, "link", "add", &veth, "type", "veth", "peer", "name", "eth0", "address",
+            &mac, "netns", &own,
         ]);
         ip(&["-n", &node, "link", "set", &veth, "master", "br0"]);
         ip(&["-n", &node, "link", "set", &veth, "up"]);
@@ -97,12 +99,12 @@ impl Lab {
     }
 
     pub fn ip(&self, host: &str) -> String {
-        let at = self
-            .hosts
-            .iter()
-            .position(|h| h == host)
-            .unwrap_or_else(|| panic!("no host {host} in this lab"));
-        format!("10.79.0.{}", at + 11)
+        format!("10.79.0.{}", self.position(host) + 11)
+    }
+
+    fn position(&self, host: &str) -> usize {
+        let at = self.hosts.iter().position(|h| h == host);
+        at.unwrap_or_else(|| panic!("no host {host} in this lab"))
     }
 
     /// A program that will run in a namespace.
