@@ -127,7 +127,7 @@ unsafe fn enter<W: World>(world: &W, target: &TargetEntry, slot: *mut Slot, scra
     } else if known.known & edge::REQUESTS != 0 && segment.seq.wrapping_sub(known.requests) < REORDERED && to_pod {
         start = known.requests;
     }
-    let frames = to_pod && frames_begin(world, segment.offset, segment.len, scratch);
+    let frames = to_pod && start == segment.seq && frames_begin(world, segment.offset, segment.len, scratch);
     if start == segment.seq && !frames && !could_begin(world, slot, scratch, to_pod) {
         return None;
     }

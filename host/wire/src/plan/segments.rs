@@ -88,7 +88,8 @@ pub(super) fn lines(conversation: &Conversation, connection: usize, v6: bool) ->
         }
         let side = usize::from(run.to_pod);
         wire.run(run.to_pod, bytes, overtaken[side]);
-        overtaken[side] = true;
+        // What passes before the first request is not seen.
+        overtaken[side] = run.to_pod || overtaken[1];
     }
     wire.end(conversation.end);
     wire.lines
