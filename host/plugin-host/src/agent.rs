@@ -116,13 +116,15 @@ impl PluginHost {
     }
 
     /// Let every sink deliver what waits, and end the plugin process, by force when `within` is over.
-    pub async fn drain(self, within: Duration) {
+    pub async fn drain(mut self, within: Duration) {
         self.drain.send_replace(Some(within));
-        let _ = self.supervisor.await;
+        let _ = (&mut self.supervisor).await;
     }
+}
 
-    /// Let go of the plugin process without a drain: it ends by itself when the connection closes.
-    pub fn abandon(self) {
+/// Without a drain the connection just closes, and the plugin process ends with it.
+impl Drop for PluginHost {
+    fn drop(&mut self) {
         self.supervisor.abort();
     }
 }

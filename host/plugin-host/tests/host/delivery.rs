@@ -152,3 +152,39 @@ async fn endpoint_that_is_away_is_named_and_stops_its_own_sink_alone() {
     );
     host.delivered("y", 1).await;
 }
+
+#[tokio::test]
+async fn endpoint_that_is_away_does_not_repeat_the_window_for_the_other_one() {
+    let status = Arc::new(Mutex::new("503 Service Unavailable"));
+    let (url, second) = backend(Arc::clone(&status)).await;
+    let host = start(&format!(
+        r#"
+        [[sinks]]
+        name = "x"
+        plugin = "{{two-endpoints}}"
+        mode = "delta"
+        endpoints.first = {{ kind = "file", path = "{{dir}}/first" }}
+        endpoints.second = {{ kind = "http", url = "{url}" }}
+        "#
+    ));
+    host.offer(1, 1);
+    let waiting = host
+        .until("x", |status| status.counters.sink_faults >= 2)
+        .await;
+    assert!(
+        waiting.last_error.starts_with("endpoint second: "),
+        "{}",
+        waiting.last_error
+    );
+    assert_eq!(
+        host.read("first"),
+        "window=1\n",
+        "the first endpoint has it once"
+    );
+    *status.lock().unwrap() = "200 OK";
+    host.delivered("x", 1).await;
+    host.offer(2, 2);
+    host.delivered("x", 2).await;
+    assert_eq!(host.read("first"), "window=1\nwindow=2\n");
+    assert_eq!(*second.lock().unwrap(), ["window=1\n", "window=2\n"]);
+}

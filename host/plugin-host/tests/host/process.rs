@@ -182,7 +182,7 @@ async fn process_ends_with_the_agents_end_of_the_connection() {
         .await;
     let proc = format!("/proc/{}/stat", host.host.pid().unwrap());
     // As when the agent is killed: its tasks are gone and the socket is closed.
-    host.host.abandon();
+    drop(host.host);
     let began = Instant::now();
     while std::fs::read_to_string(&proc).is_ok_and(|stat| !stat.contains(") Z ")) {
         assert!(began.elapsed() < PATIENCE, "it lives on");

@@ -64,6 +64,7 @@ pub(crate) fn options(sinks: &str, dir: &tempfile::TempDir) -> HostOptions {
         "rejects-config",
         "sleeps",
         "spins",
+        "two-endpoints",
         "wrong-world",
     ] {
         let placeholder = format!("{{{name}}}");
