@@ -37,8 +37,12 @@ mod truth;
 const ADMIN_PORT: u16 = 9465;
 /// Prometheus metrics.
 const METRICS_PORT: u16 = 9466;
-/// For the agent to be attached to all pods; it takes a fraction of a second once plugins are compiled.
-const ATTACH: Duration = Duration::from_secs(30);
+/// For the agent to be attached to all pods, and for its plugins, which are compiled the first time.
+const READY: Duration = Duration::from_secs(60);
+
+/// What is said while the filter is loaded and the plugins are compiled.
+const BEGINNING: &str =
+    "owlk8s demo: three pods with real servers and clients, in network namespaces of their own\n";
 
 const CONFIG: &str = r#"
 node = "owlk8s-demo"
@@ -96,13 +100,14 @@ async fn run(config: Config, duration: Option<Duration>) -> anyhow::Result<()> {
     );
     let greeting = greeting(duration, admin.address()?, metrics.address()?);
     let lab = Lab::up().await?;
+    crate::print(BEGINNING)?;
     let mut agent = Agent::start(config, lab.node().namespace())?;
     let doors = [admin, metrics].map(|door| door.lead_to(lab.node()));
 
     let traffic = tokio::select! {
         error = agent.failed() => return Err(error),
         () = stop.asked() => return agent.stop().await,
-        attached = truth::attached(lab.node(), ATTACH) => { attached?; lab.traffic() }
+        ready = truth::ready(lab.node(), READY) => { ready?; lab.traffic() }
     };
     crate::print(&greeting)?;
     tokio::select! {
@@ -136,11 +141,9 @@ fn greeting(duration: Option<Duration>, admin: SocketAddr, metrics: SocketAddr) 
         |duration| format!("{}, or with Ctrl-C", humantime::format_duration(duration)),
     );
     format!(
-        "owlk8s demo: {} pods with real servers and clients, in network namespaces of their own\n\
-         \x20 metrics   http://{metrics}/metrics\n\
+        "\x20 metrics   http://{metrics}/metrics\n\
          \x20 snapshot  http://{admin}/snapshot\n\
-         \x20 ends      {end}\n\n",
-        PODS.len()
+         \x20 ends      {end}\n\n"
     )
 }
 

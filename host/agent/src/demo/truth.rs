@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use owlk8s_discover::lab::Room;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep};
 
 use super::ADMIN_PORT;
@@ -32,43 +33,55 @@ struct Target {
     totals: Counts,
 }
 
-/// A fresh reading of the agent inside `node`.
-pub(super) async fn read(node: &Room) -> anyhow::Result<Snapshot> {
-    let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN_PORT));
-    let response = node
-        .run(get(admin, "/snapshot"))
-        .await?
-        .with_context(|| format!("GET http://{admin}/snapshot"))?;
-    if !response.status().is_success() {
-        bail!("GET http://{admin}/snapshot: {}", response.status());
-    }
-    serde_json::from_slice(response.body())
-        .with_context(|| format!("what http://{admin}/snapshot says"))
+/// The part of a sink's status that is looked at here.
+#[derive(Debug, Deserialize)]
+struct Sink {
+    name: String,
+    state: String,
 }
 
-/// Waits until all pods are watched: a request before that would be missed.
-pub(super) async fn attached(node: &Room, patience: Duration) -> anyhow::Result<()> {
+/// A fresh reading of the agent inside `node`.
+pub(super) async fn read(node: &Room) -> anyhow::Result<Snapshot> {
+    ask(node, "/snapshot").await
+}
+
+async fn ask<T: DeserializeOwned>(node: &Room, path: &'static str) -> anyhow::Result<T> {
+    let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN_PORT));
+    let what = || format!("GET http://{admin}{path}");
+    let response = node.run(get(admin, path)).await?.with_context(what)?;
+    if !response.status().is_success() {
+        bail!("{}: {}", what(), response.status());
+    }
+    serde_json::from_slice(response.body()).with_context(what)
+}
+
+/// Waits until all pods are watched, since a request before that would be missed, and until no
+/// plugin is being compiled any more, since nobody would see the table.
+pub(super) async fn ready(node: &Room, patience: Duration) -> anyhow::Result<()> {
     let end = Instant::now() + patience;
     loop {
-        let snapshot = read(node).await;
-        match &snapshot {
-            Ok(snapshot) if snapshot.waiting().is_empty() => return Ok(()),
+        match waiting(node).await {
+            Ok(waiting) if waiting.is_empty() => return Ok(()),
             _ if Instant::now() < end => sleep(LOOK_AGAIN).await,
-            Ok(snapshot) => bail!(
-                "not attached after {patience:?}: {}",
-                snapshot.waiting().join("; ")
-            ),
-            Err(_) => {
-                return snapshot
-                    .map(|_| ())
+            Ok(waiting) => bail!("not ready after {patience:?}: {}", waiting.join("; ")),
+            Err(error) => {
+                return Err(error)
                     .with_context(|| format!("the agent does not answer after {patience:?}"));
             }
         }
     }
 }
 
+/// Pods that are not watched and sinks that are not made yet, with the reason.
+async fn waiting(node: &Room) -> anyhow::Result<Vec<String>> {
+    let mut waiting = read(node).await?.waiting();
+    let sinks: Vec<Sink> = ask(node, "/plugins").await?;
+    let starting = sinks.iter().filter(|sink| sink.state == "starting");
+    waiting.extend(starting.map(|sink| format!("sink {} is starting", sink.name)));
+    Ok(waiting)
+}
+
 impl Snapshot {
-    /// Pods that are not watched yet, with the reason.
     fn waiting(&self) -> Vec<String> {
         let not_yet = |pod: &Pod| match self.targets.iter().find(|target| target.pod == pod.name) {
             Some(target) if target.status == "active" => None,
