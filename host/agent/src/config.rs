@@ -29,6 +29,8 @@ pub(crate) struct Config {
     pub(crate) admin: Admin,
     pub(crate) probe: Probe,
     pub(crate) discovery: DiscoveryConfig,
+    /// Not printed where there is none: what is printed can be added to, and `sinks = []` could not.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) sinks: Vec<SinkConfig>,
     /// Of the variables that endpoints name, those that are set; never printed.
     #[serde(skip)]

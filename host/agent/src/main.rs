@@ -3,7 +3,10 @@
 //! It knows all rooms and none knows it: discovery gives targets, the probe gives readings, the model
 //! folds them into snapshots, and the plugin process gets these. See `agent` for that way.
 
-#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test panics where it fails"))]
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, reason = "a test panics where it fails")
+)]
 
 mod admin;
 mod agent;
@@ -47,7 +50,11 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&error);
-            ExitCode::from(if error.is::<ConfigError>() { USAGE } else { FAILED })
+            ExitCode::from(if error.is::<ConfigError>() {
+                USAGE
+            } else {
+                FAILED
+            })
         }
     }
 }
@@ -75,13 +82,16 @@ fn run(path: &Path) -> anyhow::Result<()> {
     let config = Config::load(path, &process_env)?;
     logs::start(&process_env);
     privilege::settle()?;
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-        let mut stop = Stop::listen()?;
-        let mut running = Built::new(config).await?.spawn()?;
-        let ended = running.until(stop.asked()).await;
-        running.drain().await;
-        Ok(ended?)
-    })
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(async {
+            let mut stop = Stop::listen()?;
+            let mut running = Built::new(config).await?.spawn()?;
+            let ended = running.until(stop.asked()).await;
+            running.drain().await;
+            Ok(ended?)
+        })
 }
 
 /// SIGTERM and SIGINT.
@@ -93,7 +103,10 @@ pub(crate) struct Stop {
 impl Stop {
     /// From here on these signals end nothing by themselves.
     pub(crate) fn listen() -> std::io::Result<Self> {
-        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+        })
     }
 
     /// Comes back with the first of them.

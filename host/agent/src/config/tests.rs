@@ -154,6 +154,13 @@ config = { units = \"ms\" }
     assert!(printed.contains("interval = \"1s 500ms\""), "{printed}");
 }
 
+#[test]
+fn the_printed_defaults_can_be_added_to() {
+    let printed = toml::to_string_pretty(&parse("").unwrap()).unwrap();
+    let more = "[[sinks]]\nname = \"log\"\nplugin = \"simple-log\"\n[discovery.host]\n";
+    parse(&format!("{printed}\n{more}")).unwrap_or_else(|error| panic!("{error}\n{printed}"));
+}
+
 /// Fenced blocks of TOML, in order.
 fn samples(markdown: &str) -> Vec<String> {
     let mut samples: Vec<String> = Vec::new();
