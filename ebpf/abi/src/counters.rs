@@ -144,7 +144,11 @@ impl Loss {
 #[inline(always)]
 pub const fn bucket_of(ns: u64) -> u32 {
     // (ns * 1125900) >> 20 makes one second 2^30.
-    let ns = if ns > 100_000_000_000 { 100_000_000_000 } else { ns };
+    let ns = if ns > 100_000_000_000 {
+        100_000_000_000
+    } else {
+        ns
+    };
     let v = (ns * 1_125_900) >> 20;
     let v = if v < 1 << 10 { 1 << 10 } else { v };
     let mut octave = 0;
@@ -169,7 +173,11 @@ pub const fn bucket_of(ns: u64) -> u32 {
         octave += 1;
     }
     // The mantissa in [2^16, 2^17), against 2^(16 + k/8).
-    let m = if octave + 10 >= 16 { v >> (octave + 10 - 16) } else { v << (16 - octave - 10) };
+    let m = if octave + 10 >= 16 {
+        v >> (octave + 10 - 16)
+    } else {
+        v << (16 - octave - 10)
+    };
     let mut eighth = 0;
     if m >= 92_682 {
         eighth += 4;
@@ -190,7 +198,11 @@ pub const fn bucket_of(ns: u64) -> u32 {
         eighth += 1;
     }
     let bucket = octave * 8 + eighth;
-    if bucket >= BUCKETS as u32 { BUCKETS as u32 - 1 } else { bucket }
+    if bucket >= BUCKETS as u32 {
+        BUCKETS as u32 - 1
+    } else {
+        bucket
+    }
 }
 
 const _: () = {

@@ -20,7 +20,11 @@ pub(crate) const fn index(mark: u64) -> u32 {
 /// Keeps the marks of the first `n` bytes, 0..=8.
 #[inline(always)]
 pub(crate) const fn first(mark: u64, n: u32) -> u64 {
-    if n >= 8 { mark } else { mark & ((1u64 << (n * 8)) - 1) }
+    if n >= 8 {
+        mark
+    } else {
+        mark & ((1u64 << (n * 8)) - 1)
+    }
 }
 
 /// ASCII letters in lower case; harmless to `-` and `:`.
@@ -43,7 +47,11 @@ pub(crate) const fn word(text: &[u8]) -> u64 {
 /// All bits of the first `n` bytes, 0..=8.
 #[inline(always)]
 pub(crate) const fn mask(n: u32) -> u64 {
-    if n >= 8 { u64::MAX } else { (1u64 << (n * 8)) - 1 }
+    if n >= 8 {
+        u64::MAX
+    } else {
+        (1u64 << (n * 8)) - 1
+    }
 }
 
 /// Whether `byte` may stand in a token (RFC 9110, 5.6.2).
@@ -54,7 +62,23 @@ pub(crate) const fn is_token(byte: u8) -> bool {
         let mut b = range.start;
         while b < range.end {
             if b.is_ascii_alphanumeric()
-                || matches!(b, b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~')
+                || matches!(
+                    b,
+                    b'!' | b'#'
+                        | b'$'
+                        | b'%'
+                        | b'&'
+                        | b'\''
+                        | b'*'
+                        | b'+'
+                        | b'-'
+                        | b'.'
+                        | b'^'
+                        | b'_'
+                        | b'`'
+                        | b'|'
+                        | b'~'
+                )
             {
                 bits |= 1 << (b & 63);
             }

@@ -25,7 +25,9 @@ pub(crate) unsafe fn push(conn: *mut Conn, slot: *mut Slot, request: Pending) {
     if head.wrapping_sub((*conn).tail_seen) >= FIFO as u32 {
         (*conn).tail_seen = (*conn).tail;
     }
-    if head.wrapping_sub((*conn).tail_seen) >= FIFO as u32 || (*conn).over != 0 && (*conn).over != (*conn).over_taken {
+    if head.wrapping_sub((*conn).tail_seen) >= FIFO as u32
+        || (*conn).over != 0 && (*conn).over != (*conn).over_taken
+    {
         (*conn).over_first = request;
         (*conn).over = (*conn).over.wrapping_add(1);
         return;
@@ -68,7 +70,15 @@ pub(crate) unsafe fn pop(conn: *mut Conn) -> Option<Pending> {
 
 /// `request` was answered with the final `status` whose first byte was seen at `now_ns`.
 #[inline(always)]
-pub(crate) unsafe fn answered<W: World>(world: &W, conn: *mut Conn, slot: *mut Slot, request: Pending, protocol: u8, status: u16, now_ns: u64) {
+pub(crate) unsafe fn answered<W: World>(
+    world: &W,
+    conn: *mut Conn,
+    slot: *mut Slot,
+    request: Pending,
+    protocol: u8,
+    status: u16,
+    now_ns: u64,
+) {
     let probe = request.0 & Pending::PROBE != 0;
     let duration_ns = request.duration_ns(now_ns);
     let key = RowKey {
@@ -77,7 +87,10 @@ pub(crate) unsafe fn answered<W: World>(world: &W, conn: *mut Conn, slot: *mut S
         method: request.method(),
         status,
     };
-    let word = u64::from(key.slot) << 32 | u64::from(key.protocol) << 24 | u64::from(key.method) << 16 | u64::from(key.status);
+    let word = u64::from(key.slot) << 32
+        | u64::from(key.protocol) << 24
+        | u64::from(key.method) << 16
+        | u64::from(key.status);
     let index = if (*conn).row_key == word {
         (*conn).row
     } else {
@@ -93,7 +106,12 @@ pub(crate) unsafe fn answered<W: World>(world: &W, conn: *mut Conn, slot: *mut S
         lose(slot, Loss::RowsFull, 1);
         return;
     };
-    add_u32((&raw mut (*row).buckets).cast::<u32>().add(bucket_of(duration_ns) as usize), 1);
+    add_u32(
+        (&raw mut (*row).buckets)
+            .cast::<u32>()
+            .add(bucket_of(duration_ns) as usize),
+        1,
+    );
     add(&raw mut (*row).duration_sum_ns, duration_ns);
     add(&raw mut (*row).count, 1);
     if !probe {
@@ -104,7 +122,12 @@ pub(crate) unsafe fn answered<W: World>(world: &W, conn: *mut Conn, slot: *mut S
 /// A gRPC call ended with `status`.
 #[inline(always)]
 pub(crate) unsafe fn grpc<W: World>(world: &W, conn: *mut Conn, status: u16) {
-    let key = RowKey { slot: (*conn).slot, protocol: ROW_GRPC, method: 0, status };
+    let key = RowKey {
+        slot: (*conn).slot,
+        protocol: ROW_GRPC,
+        method: 0,
+        status,
+    };
     if let Some(index) = world.row(key)
         && let Some(row) = world.row_at(index)
     {
@@ -147,6 +170,11 @@ pub unsafe fn drain(conn: *mut Conn, slot: *mut Slot, why: u32) {
         add(&raw mut (*slot).aborted, all);
         add(&raw mut (*slot).probe_aborted, probes);
     } else {
-        add((&raw mut (*slot).losses).cast::<u64>().add(why as usize & (Loss::COUNT - 1)), all);
+        add(
+            (&raw mut (*slot).losses)
+                .cast::<u64>()
+                .add(why as usize & (Loss::COUNT - 1)),
+            all,
+        );
     }
 }

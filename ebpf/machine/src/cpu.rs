@@ -28,7 +28,8 @@ pub(crate) unsafe fn add(counter: *mut u64, n: u64) {
 #[cfg(not(target_arch = "bpf"))]
 #[inline(always)]
 pub(crate) unsafe fn add(counter: *mut u64, n: u64) {
-    core::sync::atomic::AtomicU64::from_ptr(counter).fetch_add(n, core::sync::atomic::Ordering::Relaxed);
+    core::sync::atomic::AtomicU64::from_ptr(counter)
+        .fetch_add(n, core::sync::atomic::Ordering::Relaxed);
 }
 
 /// Adds to a histogram bucket that other CPUs add to.
@@ -42,7 +43,8 @@ pub(crate) unsafe fn add_u32(counter: *mut u32, n: u32) {
 #[cfg(not(target_arch = "bpf"))]
 #[inline(always)]
 pub(crate) unsafe fn add_u32(counter: *mut u32, n: u32) {
-    core::sync::atomic::AtomicU32::from_ptr(counter).fetch_add(n, core::sync::atomic::Ordering::Relaxed);
+    core::sync::atomic::AtomicU32::from_ptr(counter)
+        .fetch_add(n, core::sync::atomic::Ordering::Relaxed);
 }
 
 /// Sets `at` from 0 to 1; false when it was 1.
@@ -59,7 +61,9 @@ pub(crate) unsafe fn try_lock(at: *mut u32) -> bool {
 #[inline(always)]
 pub(crate) unsafe fn try_lock(at: *mut u32) -> bool {
     use core::sync::atomic::Ordering;
-    core::sync::atomic::AtomicU32::from_ptr(at).compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    core::sync::atomic::AtomicU32::from_ptr(at)
+        .compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed)
+        .is_ok()
 }
 
 /// Sets `at` back to 0 after all that was written before.
@@ -82,7 +86,9 @@ pub(crate) unsafe fn unlock(at: *mut u32) {
 #[inline(always)]
 pub(crate) fn opaque(mut value: u32) -> u32 {
     // An empty template makes line information that the kernel refuses.
-    unsafe { core::arch::asm!("{value} = {value}", value = inout(reg) value, options(pure, nomem, nostack, preserves_flags)) };
+    unsafe {
+        core::arch::asm!("{value} = {value}", value = inout(reg) value, options(pure, nomem, nostack, preserves_flags))
+    };
     value
 }
 

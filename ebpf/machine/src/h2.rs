@@ -4,7 +4,9 @@
 //! ring remembers what the last [`TABLE`] insertions meant to us. An index from before our time, or deeper than the
 //! ring, is unknown, and an answer that needs it is lost by name, not guessed.
 
-use owlk8s_ebpf_abi::{Conn, Dir, H2, Loss, METHOD_OTHER, Pending, StreamKey, StreamValue, TABLE, flag};
+use owlk8s_ebpf_abi::{
+    Conn, Dir, H2, Loss, METHOD_OTHER, Pending, StreamKey, StreamValue, TABLE, flag,
+};
 
 use crate::World;
 use crate::bytes::{mask, word};
@@ -64,7 +66,11 @@ pub(crate) unsafe fn frame<W: World>(scan: &mut Scan<W>, at: *const u8, avail: u
         return crate::scan::carry(scan, at, avail);
     }
     let byte = |n: usize| u32::from(*at.add(n));
-    let (len, kind, flags) = (byte(0) << 16 | byte(1) << 8 | byte(2), byte(3), byte(4) as u8);
+    let (len, kind, flags) = (
+        byte(0) << 16 | byte(1) << 8 | byte(2),
+        byte(3),
+        byte(4) as u8,
+    );
     let stream = (byte(5) << 24 | byte(6) << 16 | byte(7) << 8 | byte(8)) & 0x7fff_ffff;
     if (*dir).flags & (flag::FIRST | flag::TENTATIVE) != 0 {
         if kind > 0x10 || len > 1 << 20 {
@@ -97,7 +103,11 @@ pub(crate) unsafe fn frame<W: World>(scan: &mut Scan<W>, at: *const u8, avail: u
                 0
             };
             (*h2).ahead = ahead;
-            (*dir).state = if flags & PADDED != 0 { state::H2_PAD } else { state::H2_ITEM };
+            (*dir).state = if flags & PADDED != 0 {
+                state::H2_PAD
+            } else {
+                state::H2_ITEM
+            };
             if flags & PADDED == 0 {
                 skip_ahead(dir);
             }
@@ -122,7 +132,11 @@ pub(crate) unsafe fn frame<W: World>(scan: &mut Scan<W>, at: *const u8, avail: u
 /// The rest of the frame is of no interest.
 #[inline(always)]
 unsafe fn skip_frame(dir: *mut Dir, len: u32) {
-    (*dir).state = if len == 0 { state::H2_FRAME } else { state::H2_SKIP };
+    (*dir).state = if len == 0 {
+        state::H2_FRAME
+    } else {
+        state::H2_SKIP
+    };
     (*dir).left = u64::from(len);
 }
 
@@ -146,7 +160,11 @@ pub(crate) unsafe fn skip<W: World>(scan: &mut Scan<W>, avail: u32) -> u32 {
     let dir = scan.dir;
     let h2 = &raw mut (*dir).h2;
     let left = (*dir).left;
-    let mut n = if left < u64::from(avail) { left as u32 } else { avail };
+    let mut n = if left < u64::from(avail) {
+        left as u32
+    } else {
+        avail
+    };
     if (*dir).state == state::H2_STRING_SKIP {
         if n > (*h2).frame_left {
             n = (*h2).frame_left;
@@ -280,12 +298,20 @@ unsafe fn begin_string<W: World>(scan: &mut Scan<W>, len: u64) {
     let h2 = &raw mut (*dir).h2;
     let is_name = (*h2).item == item::NAME;
     // Of a user agent the first bytes tell: a gRPC probe's goes on with the library's name.
-    let first = if !is_name && (*h2).name == kind::AGENT && len > KEPT { KEPT } else { len };
+    let first = if !is_name && (*h2).name == kind::AGENT && len > KEPT {
+        KEPT
+    } else {
+        len
+    };
     (*dir).left = first;
     (*dir).number = len - first;
     (*dir).tail = [0; 2];
     (*h2).len = if first < 255 { first as u8 } else { 255 };
-    let matters = if is_name { matches!(len, 5 | 7 | 8 | 10 | 11) } else { (*h2).name != kind::NONE && first <= KEPT };
+    let matters = if is_name {
+        matches!(len, 5 | 7 | 8 | 10 | 11)
+    } else {
+        (*h2).name != kind::NONE && first <= KEPT
+    };
     if len == 0 {
         string_end(scan, false);
     } else if matters {
@@ -307,12 +333,20 @@ unsafe fn string_end<W: World>(scan: &mut Scan<W>, kept: bool) {
         [low, high]
     } else if len >= 8 {
         let bits = (16 - len) * 8 & 63;
-        if len == 8 { [high, 0] } else { [low >> bits | high << (64 - bits), high >> bits] }
+        if len == 8 {
+            [high, 0]
+        } else {
+            [low >> bits | high << (64 - bits), high >> bits]
+        }
     } else {
         [high >> ((8 - len) * 8 & 63), 0]
     };
     if (*h2).item == item::NAME {
-        (*h2).name = if kept { name_kind(text, len, (*h2).huffman != 0) } else { kind::NONE };
+        (*h2).name = if kept {
+            name_kind(text, len, (*h2).huffman != 0)
+        } else {
+            kind::NONE
+        };
         (*h2).item = item::VALUE;
         (*dir).state = state::H2_LENGTH;
         return;
@@ -362,8 +396,13 @@ fn name_kind(text: [u64; 2], len: u32, huffman: bool) -> u16 {
 fn agent(text: [u64; 2], len: u32) -> u16 {
     let raw = len >= 11 && text[0] == word(b"kube-pro") && text[1] & mask(3) == word(b"be/");
     // "kube-probe/" is 63 bits long: the last belongs to what follows.
-    let huffman = len >= 8 && (text[0] ^ word(b"\xeb\x6c\x65\x5a\xbb\x0f\x19\x58")) & !(1 << 56) == 0;
-    if raw || huffman { kind::AGENT | PROBE } else { kind::AGENT }
+    let huffman =
+        len >= 8 && (text[0] ^ word(b"\xeb\x6c\x65\x5a\xbb\x0f\x19\x58")) & !(1 << 56) == 0;
+    if raw || huffman {
+        kind::AGENT | PROBE
+    } else {
+        kind::AGENT
+    }
 }
 
 /// The number that up to three digits make.
@@ -385,7 +424,9 @@ fn number_of(text: u64, len: u32, huffman: bool) -> u16 {
         return value;
     }
     // 0 1 2 are 00000 00001 00010; 3..=9 are 011001..=011111; the padding is ones. At most 18 bits.
-    let bits = (text as u8 as u32) << 24 | ((text >> 8) as u8 as u32) << 16 | ((text >> 16) as u8 as u32) << 8;
+    let bits = (text as u8 as u32) << 24
+        | ((text >> 8) as u8 as u32) << 16
+        | ((text >> 16) as u8 as u32) << 8;
     let mut rest = bits;
     let mut left = len * 8;
     let mut digits = 0;
@@ -448,7 +489,10 @@ unsafe fn insert<W: World>(scan: &mut Scan<W>, code: u16) {
 
 #[inline(always)]
 unsafe fn table_key<W>(scan: &Scan<W>) -> StreamKey {
-    StreamKey { conn: (*scan.conn).id, stream: u64::from(scan.answers) }
+    StreamKey {
+        conn: (*scan.conn).id,
+        stream: u64::from(scan.answers),
+    }
 }
 
 /// A field of the block in hand.
@@ -492,7 +536,10 @@ unsafe fn fragment<W: World>(scan: &mut Scan<W>) {
 
 #[inline(always)]
 unsafe fn stream_key<W>(scan: &Scan<W>, stream: u32) -> StreamKey {
-    StreamKey { conn: (*scan.conn).id, stream: u64::from(stream) }
+    StreamKey {
+        conn: (*scan.conn).id,
+        stream: u64::from(stream),
+    }
 }
 
 /// A request's header block; a block on a stream that was open before is its trailers.
@@ -506,12 +553,21 @@ unsafe fn request<W: World>(scan: &mut Scan<W>) {
     }
     (*h2).last_stream = stream;
     let method = (*h2).method & UNKNOWN;
-    let method = if method == UNKNOWN { METHOD_OTHER } else { method as u8 };
+    let method = if method == UNKNOWN {
+        METHOD_OTHER
+    } else {
+        method as u8
+    };
     let mut request = Pending::new((*dir).first_ns, method, false);
     if (*h2).agent != 0 {
         request.0 |= Pending::PROBE;
     }
-    let value = StreamValue { request, last_seen_ns: (*scan.world).now_coarse(), status: 0, answered: 0 };
+    let value = StreamValue {
+        request,
+        last_seen_ns: (*scan.world).now_coarse(),
+        status: 0,
+        answered: 0,
+    };
     if !(*scan.world).open_stream(&stream_key(scan, stream), value) {
         lose(slot, Loss::StreamsFull, 1);
         return;
@@ -532,17 +588,28 @@ unsafe fn answer<W: World>(scan: &mut Scan<W>) {
     let (stream, status) = ((*h2).stream, (*h2).status & UNKNOWN);
     let ended = (*h2).flags & END_STREAM != 0;
     let key = stream_key(scan, stream);
-    let Some(open) = (*scan.world).stream(&key) else { return };
+    let Some(open) = (*scan.world).stream(&key) else {
+        return;
+    };
     if (*open).answered == 0 {
         let is_final = (*h2).status != 0 && status >= 200 && status != UNKNOWN;
-        let unknown = (*h2).status != 0 && status == UNKNOWN || (*h2).status == 0 && (*h2).unknown != 0;
+        let unknown =
+            (*h2).status != 0 && status == UNKNOWN || (*h2).status == 0 && (*h2).unknown != 0;
         if !is_final && !unknown && !ended {
             return;
         }
         (*open).answered = 1;
         waits_no_more(conn, (*open).request);
         if is_final {
-            count::answered(&*scan.world, conn, slot, (*open).request, 20, status, (*dir).first_ns);
+            count::answered(
+                &*scan.world,
+                conn,
+                slot,
+                (*open).request,
+                20,
+                status,
+                (*dir).first_ns,
+            );
         } else {
             lose(slot, Loss::H2Unknown, 1);
         }
@@ -579,7 +646,9 @@ unsafe fn end_stream<W: World>(scan: &mut Scan<W>, stream: u32) {
 #[inline(always)]
 unsafe fn reset<W: World>(scan: &mut Scan<W>, stream: u32) {
     let key = stream_key(scan, stream);
-    let Some(open) = (*scan.world).stream(&key) else { return };
+    let Some(open) = (*scan.world).stream(&key) else {
+        return;
+    };
     let (answered, request) = ((*open).answered, (*open).request);
     (*scan.world).close_stream(&key);
     if answered == 0 {

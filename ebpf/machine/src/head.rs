@@ -152,7 +152,8 @@ unsafe fn preface<W: World>(scan: &mut Scan<W>, at: *const u8, avail: u32) {
     if avail < START {
         return carry(scan, at, avail);
     }
-    if read_u64(at.add(8)) != word(b"TP/2.0\r\n") || read_u64(at.add(16)) != word(b"\r\nSM\r\n\r\n") {
+    if read_u64(at.add(8)) != word(b"TP/2.0\r\n") || read_u64(at.add(16)) != word(b"\r\nSM\r\n\r\n")
+    {
         return lost(scan);
     }
     (*scan.conn).mode = 2;
@@ -182,7 +183,10 @@ pub(crate) unsafe fn status<W: World>(scan: &mut Scan<W>, at: *const u8, avail: 
     let w1 = read_u64(at.add(8));
     let digit = |n: u32| (w1 >> (8 * n)) as u8;
     let after = digit(4);
-    let digits = digit(1).is_ascii_digit() && digit(2).is_ascii_digit() && digit(3).is_ascii_digit() && digit(1) != b'0';
+    let digits = digit(1).is_ascii_digit()
+        && digit(2).is_ascii_digit()
+        && digit(3).is_ascii_digit()
+        && digit(1) != b'0';
     if avail < 13 || digit(0) != b' ' || !digits || !matches!(after, b' ' | b'\r' | b'\n') {
         return unparsable(scan);
     }
@@ -246,19 +250,27 @@ unsafe fn known_field<W: World>(scan: &mut Scan<W>, at: *const u8, w0: u64) {
             (*dir).flags &= !flag::LENGTH;
             return advance(scan, 15);
         }
-        name if name == word(b"transfer") && lower(w1) == word(b"-encodin") && lower(w2) & mask(2) == word(b"g:") => {
+        name if name == word(b"transfer")
+            && lower(w1) == word(b"-encodin")
+            && lower(w2) & mask(2) == word(b"g:") =>
+        {
             begin_line(dir, line::CODING);
             return advance(scan, 18);
         }
         name if name == word(b"user-age") && !scan.answers => {
             // "User-Agent: kube-probe/", as every kubelet writes it.
-            if lower(w1) == word(b"nt: kube") && lower(w2) & mask(7) == word(b"-probe/") && (*dir).flags & flag::HEAD != 0 {
+            if lower(w1) == word(b"nt: kube")
+                && lower(w2) & mask(7) == word(b"-probe/")
+                && (*dir).flags & flag::HEAD != 0
+            {
                 (*dir).flags &= !flag::HEAD;
                 count::mark_probe(scan.conn, scan.slot);
             }
         }
         name if name & mask(7) == word(b"expect:") && !scan.answers => (*dir).flags |= flag::EXPECT,
-        name if name == word(b"upgrade:") && lower(w1) & mask(4) == word(b" h2c") => (*dir).flags |= flag::H2C,
+        name if name == word(b"upgrade:") && lower(w1) & mask(4) == word(b" h2c") => {
+            (*dir).flags |= flag::H2C
+        }
         _ => {}
     }
     begin_line(dir, line::OTHER);
@@ -277,7 +289,10 @@ pub(crate) unsafe fn length<W: World>(scan: &mut Scan<W>, at: *const u8, avail: 
         let c = bytes as u8;
         match c {
             b'0'..=b'9' => {
-                (*dir).number = (*dir).number.wrapping_mul(10).wrapping_add(u64::from(c - b'0'));
+                (*dir).number = (*dir)
+                    .number
+                    .wrapping_mul(10)
+                    .wrapping_add(u64::from(c - b'0'));
                 (*dir).flags |= flag::LENGTH;
             }
             b' ' | b'\t' => {}
@@ -388,8 +403,20 @@ unsafe fn status_line<W: World>(scan: &mut Scan<W>) {
         return;
     };
     (*dir).method = request.method();
-    let protocol = if request.0 & Pending::HTTP10 != 0 { 10 } else { 11 };
-    count::answered(&*scan.world, conn, scan.slot, request, protocol, status, (*dir).first_ns);
+    let protocol = if request.0 & Pending::HTTP10 != 0 {
+        10
+    } else {
+        11
+    };
+    count::answered(
+        &*scan.world,
+        conn,
+        scan.slot,
+        request,
+        protocol,
+        status,
+        (*dir).first_ns,
+    );
 }
 
 /// The request that is answered before its first line is complete (408, 414), if there is one.
@@ -403,7 +430,11 @@ unsafe fn early(conn: *mut Conn, slot: *mut Slot) -> Option<Pending> {
     }
     (*conn).early = 1;
     count::start(slot);
-    let method = if in_line { (*requests).method } else { METHOD_OTHER };
+    let method = if in_line {
+        (*requests).method
+    } else {
+        METHOD_OTHER
+    };
     Some(Pending::new((*requests).first_ns, method, false))
 }
 

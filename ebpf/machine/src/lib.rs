@@ -11,9 +11,18 @@
 
 #![no_std]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
-#![allow(unsafe_op_in_unsafe_fn, reason = "the whole crate works on map values by raw pointer, as the kernel gives them")]
-#![allow(clippy::missing_safety_doc, reason = "every pointer here is a live map value or lives on the caller's stack")]
-#![allow(clippy::undocumented_unsafe_blocks, reason = "as above: one contract for the crate, stated at World")]
+#![allow(
+    unsafe_op_in_unsafe_fn,
+    reason = "the whole crate works on map values by raw pointer, as the kernel gives them"
+)]
+#![allow(
+    clippy::missing_safety_doc,
+    reason = "every pointer here is a live map value or lives on the caller's stack"
+)]
+#![allow(
+    clippy::undocumented_unsafe_blocks,
+    reason = "as above: one contract for the crate, stated at World"
+)]
 
 mod bytes;
 mod count;
@@ -25,7 +34,7 @@ pub mod scan;
 mod segment;
 
 use owlk8s_ebpf_abi::{
-    Edge, Conn, ConnKey, FragKey, FragValue, Row, RowKey, Scratch, Slot, Stash, StashKey,
+    Conn, ConnKey, Edge, FragKey, FragValue, Row, RowKey, Scratch, Slot, Stash, StashKey,
     StreamKey, StreamValue, TABLE,
 };
 

@@ -55,7 +55,12 @@ unsafe fn ne32(header: *const u8, at: usize) -> u32 {
 /// # Safety
 /// As [`World`] says of its pointers.
 #[inline(always)]
-pub unsafe fn parse<W: World>(world: &W, scratch: *mut Scratch, slot_id: u32, slot: *mut Slot) -> bool {
+pub unsafe fn parse<W: World>(
+    world: &W,
+    scratch: *mut Scratch,
+    slot_id: u32,
+    slot: *mut Slot,
+) -> bool {
     let segment = &mut (*scratch).segment;
     let header = (&raw mut (*scratch).header).cast::<u8>();
     // The last fragment of an IPv4 datagram may be shorter than a TCP header.
@@ -68,7 +73,9 @@ pub unsafe fn parse<W: World>(world: &W, scratch: *mut Scratch, slot_id: u32, sl
     } else {
         return false;
     };
-    let Some(datagram) = datagram else { return false };
+    let Some(datagram) = datagram else {
+        return false;
+    };
     if datagram.fragment != 0 {
         return later_fragment(world, slot_id, slot, &datagram, segment);
     }
@@ -105,7 +112,11 @@ unsafe fn ipv4<W: World>(world: &W, header: *mut u8, segment: &mut Segment) -> O
     Some(Datagram {
         start: u32::from(byte(header, 0) & 15) * 4,
         // 0 where the packet is larger than the field (BIG TCP); less than the packet where that is padded.
-        end: if total == 0 { world.packet_len() } else { total },
+        end: if total == 0 {
+            world.packet_len()
+        } else {
+            total
+        },
         fragment: u32::from(fragment & 0x1fff) * 8,
         more: fragment & 0x2000 != 0,
         id: u32::from(be16(header, 4)),
@@ -125,7 +136,11 @@ unsafe fn ipv6<W: World>(world: &W, header: *mut u8, segment: &mut Segment) -> O
     let mut datagram = Datagram {
         start: 40,
         // 0 with a jumbo payload option (BIG TCP).
-        end: if len == 0 { world.packet_len() } else { 40 + len },
+        end: if len == 0 {
+            world.packet_len()
+        } else {
+            40 + len
+        },
         ..Datagram::default()
     };
     if next == IPPROTO_TCP {
@@ -153,7 +168,11 @@ unsafe fn ipv6<W: World>(world: &W, header: *mut u8, segment: &mut Segment) -> O
                 datagram.id = ne32(header, 4);
                 datagram.start += 8;
                 if datagram.fragment != 0 {
-                    return if next == IPPROTO_TCP { Some(datagram) } else { None };
+                    return if next == IPPROTO_TCP {
+                        Some(datagram)
+                    } else {
+                        None
+                    };
                 }
             }
             _ => return None,
@@ -166,7 +185,12 @@ unsafe fn ipv6<W: World>(world: &W, header: *mut u8, segment: &mut Segment) -> O
 }
 
 #[inline(always)]
-unsafe fn tcp<W: World>(world: &W, header: *mut u8, datagram: &Datagram, segment: &mut Segment) -> bool {
+unsafe fn tcp<W: World>(
+    world: &W,
+    header: *mut u8,
+    datagram: &Datagram,
+    segment: &mut Segment,
+) -> bool {
     // The common IPv4 header is 20 bytes and the first load holds all of TCP's fixed part.
     let at = if datagram.start == 20 {
         20
@@ -189,12 +213,23 @@ unsafe fn tcp<W: World>(world: &W, header: *mut u8, datagram: &Datagram, segment
 
 #[inline(always)]
 fn fragment_key(slot: u32, datagram: &Datagram, segment: &Segment) -> FragKey {
-    FragKey { slot, id: datagram.id, source: segment.source, destination: segment.destination }
+    FragKey {
+        slot,
+        id: datagram.id,
+        source: segment.source,
+        destination: segment.destination,
+    }
 }
 
 /// A later fragment continues the segment whose header came in the first.
 #[inline(always)]
-unsafe fn later_fragment<W: World>(world: &W, slot_id: u32, slot: *mut Slot, datagram: &Datagram, segment: &mut Segment) -> bool {
+unsafe fn later_fragment<W: World>(
+    world: &W,
+    slot_id: u32,
+    slot: *mut Slot,
+    datagram: &Datagram,
+    segment: &mut Segment,
+) -> bool {
     let Some(first) = world.fragment(&fragment_key(slot_id, datagram, segment)) else {
         lose(slot, Loss::Fragment, 1);
         return false;
@@ -203,7 +238,11 @@ unsafe fn later_fragment<W: World>(world: &W, slot_id: u32, slot: *mut Slot, dat
     segment.destination_port = first.destination_port;
     segment.seq = first.seq.wrapping_add(datagram.fragment);
     segment.ack = first.ack;
-    segment.flags = if datagram.more { first.flags & !u32::from(FIN) } else { first.flags };
+    segment.flags = if datagram.more {
+        first.flags & !u32::from(FIN)
+    } else {
+        first.flags
+    };
     segment.offset = datagram.start;
     segment.len = datagram.end.saturating_sub(datagram.start);
     true

@@ -105,10 +105,28 @@ pub(crate) const STASHED: u32 = 2;
 /// # Safety
 /// As [`World`] says of its pointers.
 #[inline(always)]
-pub unsafe fn read<W: World>(world: &W, conn: *mut Conn, slot: *mut Slot, scratch: *mut Scratch, how: u32) {
+pub unsafe fn read<W: World>(
+    world: &W,
+    conn: *mut Conn,
+    slot: *mut Slot,
+    scratch: *mut Scratch,
+    how: u32,
+) {
     let answers = how & ANSWERS != 0;
-    let dir = if answers { &raw mut (*conn).answers } else { &raw mut (*conn).requests };
-    let mut scan = Scan { world, conn, dir, slot, scratch, stashed: how & STASHED != 0, answers };
+    let dir = if answers {
+        &raw mut (*conn).answers
+    } else {
+        &raw mut (*conn).requests
+    };
+    let mut scan = Scan {
+        world,
+        conn,
+        dir,
+        slot,
+        scratch,
+        stashed: how & STASHED != 0,
+        answers,
+    };
     W::run(&mut scan);
 }
 
@@ -153,7 +171,9 @@ pub unsafe fn step<W: World>(scan: &mut Scan<W>) -> bool {
 /// The window's byte `pos` and what follows it; the window is longer than any `pos` can be by what is read at once.
 #[inline(always)]
 pub(crate) unsafe fn window(cursor: *mut Scratch, pos: u32) -> *const u8 {
-    (&raw const (*cursor).window).cast::<u8>().add(opaque(pos & (WINDOW as u32 - 1)) as usize)
+    (&raw const (*cursor).window)
+        .cast::<u8>()
+        .add(opaque(pos & (WINDOW as u32 - 1)) as usize)
 }
 
 /// Reads no more of this segment.
@@ -202,7 +222,11 @@ unsafe fn refill<W: World>(scan: &mut Scan<W>) -> bool {
         return true;
     }
     if (*dir).state & state::SKIPS != 0 {
-        let n = if (*dir).state >= state::H2_SKIP { h2::skip(scan, remain) } else { skip(dir, (*scan.conn).mode, remain) };
+        let n = if (*dir).state >= state::H2_SKIP {
+            h2::skip(scan, remain)
+        } else {
+            skip(dir, (*scan.conn).mode, remain)
+        };
         (*cursor).offset += n;
         (*cursor).remain = remain - n;
         return false;
@@ -222,7 +246,9 @@ unsafe fn refill<W: World>(scan: &mut Scan<W>) -> bool {
     if n > FRESH {
         return true;
     }
-    let to = (&raw mut (*cursor).window).cast::<u8>().add(carried as usize);
+    let to = (&raw mut (*cursor).window)
+        .cast::<u8>()
+        .add(carried as usize);
     let loaded = if scan.stashed {
         load_stash(&raw const (*cursor).stash, (*cursor).offset, to, n)
     } else {

@@ -1,7 +1,8 @@
 //! A segment's place: its connection, its place in the byte stream, and the connection's end.
 
 use owlk8s_ebpf_abi::{
-    Conn, Dir, Edge, Loss, STASH_BYTES, STASH_SEGMENTS, Scratch, Slot, StashKey, TargetEntry, edge, flag,
+    Conn, Dir, Edge, Loss, STASH_BYTES, STASH_SEGMENTS, Scratch, Slot, StashKey, TargetEntry, edge,
+    flag,
 };
 
 use crate::bytes::{is_token, mask, word};
@@ -20,21 +21,32 @@ const SEGMENTS_SEEN: u64 = 1 << 16;
 /// As [`World`] says of its pointers.
 #[inline(always)]
 pub unsafe fn observe<W: World>(world: &W, target: &TargetEntry, to_pod: bool) {
-    let Some(scratch) = world.scratch() else { return };
-    let Some(slot) = world.slot(target.slot) else { return };
+    let Some(scratch) = world.scratch() else {
+        return;
+    };
+    let Some(slot) = world.slot(target.slot) else {
+        return;
+    };
     if !world.parse(scratch, target.slot, slot) {
         return;
     }
     let segment = &raw mut (*scratch).segment;
     if (*segment).len != 0 {
-        let seen = if to_pod { &raw mut (*slot).segments_to_pod } else { &raw mut (*slot).segments_from_pod };
+        let seen = if to_pod {
+            &raw mut (*slot).segments_to_pod
+        } else {
+            &raw mut (*slot).segments_from_pod
+        };
         // They tell a silent direction, and nothing else: no need to pass the cache line between CPUs for ever.
         let n = *seen;
         if n < SEGMENTS_SEEN {
             *seen = n + 1;
         }
     }
-    if (*segment).len == 0 && (*segment).flags & u32::from(SYN | FIN | RST) == 0 && (*slot).holes == 0 {
+    if (*segment).len == 0
+        && (*segment).flags & u32::from(SYN | FIN | RST) == 0
+        && (*slot).holes == 0
+    {
         // A bare acknowledgement tells only whether a hole will be filled.
         return;
     }
@@ -66,8 +78,19 @@ pub unsafe fn observe<W: World>(world: &W, target: &TargetEntry, to_pod: bool) {
         Some(slot) => slot,
         None => return,
     };
-    let dir = if to_pod == client { &raw mut (*conn).answers } else { &raw mut (*conn).requests };
-    follow(&Flow { world, conn, dir, slot, scratch, answers: to_pod == client });
+    let dir = if to_pod == client {
+        &raw mut (*conn).answers
+    } else {
+        &raw mut (*conn).requests
+    };
+    follow(&Flow {
+        world,
+        conn,
+        dir,
+        slot,
+        scratch,
+        answers: to_pod == client,
+    });
 }
 
 /// One direction of a connection, as a segment of it is looked at.
@@ -86,8 +109,16 @@ impl<W> Flow<W> {
     /// The other direction.
     #[inline(always)]
     unsafe fn back(&self) -> Self {
-        let dir = if self.answers { &raw mut (*self.conn).requests } else { &raw mut (*self.conn).answers };
-        Self { dir, answers: !self.answers, ..*self }
+        let dir = if self.answers {
+            &raw mut (*self.conn).requests
+        } else {
+            &raw mut (*self.conn).answers
+        };
+        Self {
+            dir,
+            answers: !self.answers,
+            ..*self
+        }
     }
 }
 
@@ -99,10 +130,22 @@ unsafe fn note_start<W: World>(world: &W, scratch: *mut Scratch) {
     let start = if has(&*segment, ACK) {
         // What the SYN said of itself is better than what the answer says of it.
         let asked = world.edge(key).unwrap_or_default();
-        let requests = if asked.known == edge::REQUESTS { asked.requests } else { (*segment).ack };
-        Edge { requests, answers: (*segment).seq, known: edge::REQUESTS | edge::ANSWERS }
+        let requests = if asked.known == edge::REQUESTS {
+            asked.requests
+        } else {
+            (*segment).ack
+        };
+        Edge {
+            requests,
+            answers: (*segment).seq,
+            known: edge::REQUESTS | edge::ANSWERS,
+        }
     } else {
-        Edge { requests: (*segment).seq, answers: 0, known: edge::REQUESTS }
+        Edge {
+            requests: (*segment).seq,
+            answers: 0,
+            known: edge::REQUESTS,
+        }
     };
     world.set_edge(key, start);
 }
@@ -112,7 +155,13 @@ const REORDERED: u32 = 1 << 20;
 
 /// Enters a connection whose first bytes could begin a request; a connection without such bytes costs no memory.
 #[inline(always)]
-unsafe fn enter<W: World>(world: &W, target: &TargetEntry, slot: *mut Slot, scratch: *mut Scratch, to_pod: bool) -> Option<*mut Conn> {
+unsafe fn enter<W: World>(
+    world: &W,
+    target: &TargetEntry,
+    slot: *mut Slot,
+    scratch: *mut Scratch,
+    to_pod: bool,
+) -> Option<*mut Conn> {
     let (segment, key) = (&(*scratch).segment, &(*scratch).key);
     if segment.len == 0 || has(segment, RST) || !to_pod && target.client_slot == 0 {
         return None;
@@ -120,32 +169,56 @@ unsafe fn enter<W: World>(world: &W, target: &TargetEntry, slot: *mut Slot, scra
     let known = world.edge(key).unwrap_or_default();
     let mut start = segment.seq;
     if known.known & edge::ENDED != 0 {
-        let ended = if to_pod { known.requests } else { known.answers };
+        let ended = if to_pod {
+            known.requests
+        } else {
+            known.answers
+        };
         if (segment.seq.wrapping_sub(ended) as i32) < 0 {
             return None;
         }
-    } else if known.known & edge::REQUESTS != 0 && segment.seq.wrapping_sub(known.requests) < REORDERED && to_pod {
+    } else if known.known & edge::REQUESTS != 0
+        && segment.seq.wrapping_sub(known.requests) < REORDERED
+        && to_pod
+    {
         start = known.requests;
     }
-    let frames = to_pod && start == segment.seq && frames_begin(world, segment.offset, segment.len, scratch);
+    let frames =
+        to_pod && start == segment.seq && frames_begin(world, segment.offset, segment.len, scratch);
     if start == segment.seq && !frames && !could_begin(world, slot, scratch, to_pod) {
         return None;
     }
     let answers_known = known.known & edge::ANSWERS != 0;
     // Its other fields are never written, and zero.
     let new = &raw mut (*scratch).conn;
-    (*new).slot = if to_pod { target.slot } else { target.client_slot };
+    (*new).slot = if to_pod {
+        target.slot
+    } else {
+        target.client_slot
+    };
     (*new).client = u32::from(!to_pod);
     (*new).last_seen_ns = world.now_coarse();
     (*new).id = (world.now() << 16 ^ u64::from(key.remote_port)) & (u64::MAX >> 1);
     (*new).first_seq = start;
     (*new).mode = if frames { 2 } else { 0 };
     (*new).requests.next = start;
-    (*new).requests.state = if frames { state::H2_FRAME } else { state::START };
+    (*new).requests.state = if frames {
+        state::H2_FRAME
+    } else {
+        state::START
+    };
     (*new).requests.flags = flag::FIRST;
-    (*new).answers.next = if answers_known { known.answers } else { segment.ack };
+    (*new).answers.next = if answers_known {
+        known.answers
+    } else {
+        segment.ack
+    };
     (*new).answers.state = state::LOST;
-    (*new).answers.flags = if answers_known { flag::FIRST } else { flag::FIRST | flag::GUESS };
+    (*new).answers.flags = if answers_known {
+        flag::FIRST
+    } else {
+        flag::FIRST | flag::GUESS
+    };
     let entered = world.insert_conn(key, new);
     if entered.is_none() {
         lose(slot, Loss::TableFull, 1);
@@ -168,7 +241,12 @@ unsafe fn frames_begin<W: World>(world: &W, offset: u32, len: u32, scratch: *mut
 
 /// Whether the segment's first bytes could begin a request. What is TLS is counted.
 #[inline(always)]
-unsafe fn could_begin<W: World>(world: &W, slot: *mut Slot, scratch: *mut Scratch, to_pod: bool) -> bool {
+unsafe fn could_begin<W: World>(
+    world: &W,
+    slot: *mut Slot,
+    scratch: *mut Scratch,
+    to_pod: bool,
+) -> bool {
     let segment = &(*scratch).segment;
     let first = (&raw mut (*scratch).window).cast::<u8>();
     if !to_pod {
@@ -178,7 +256,8 @@ unsafe fn could_begin<W: World>(world: &W, slot: *mut Slot, scratch: *mut Scratc
         return false;
     }
     let c = *first;
-    if c == 0x16 && world.load(segment.offset, first, 3) && *first.add(1) == 3 && *first.add(2) <= 4 {
+    if c == 0x16 && world.load(segment.offset, first, 3) && *first.add(1) == 3 && *first.add(2) <= 4
+    {
         add(&raw mut (*slot).tls, 1);
     }
     is_token(c) || c == b'\r' || c == b'\n'
@@ -251,7 +330,13 @@ unsafe fn follow<W: World>(flow: &Flow<W>) {
         if (*conn).last_seen_ns != now {
             (*conn).last_seen_ns = now;
         }
-        if !place(flow, (*segment).seq, (*segment).offset, (*segment).len, false) {
+        if !place(
+            flow,
+            (*segment).seq,
+            (*segment).offset,
+            (*segment).len,
+            false,
+        ) {
             keep(flow);
         }
         if (*dir).stashed != 0 {
@@ -352,7 +437,8 @@ unsafe fn close<W: World>(flow: &Flow<W>) {
 #[inline(always)]
 unsafe fn forget<W: World>(flow: &Flow<W>) {
     let (conn, key) = (flow.conn, &(*flow.scratch).key);
-    let waiting = u64::from((*conn).requests.stashed != 0) + u64::from((*conn).answers.stashed != 0);
+    let waiting =
+        u64::from((*conn).requests.stashed != 0) + u64::from((*conn).answers.stashed != 0);
     if waiting != 0 {
         count_hole(flow, waiting.wrapping_neg());
     }
@@ -403,9 +489,14 @@ unsafe fn place<W: World>(flow: &Flow<W>, seq: u32, offset: u32, len: u32, stash
     (*cursor).pos = 0;
     (*cursor).end = 0;
     if (*dir).state == state::LOST {
-        (*dir).state = if (*flow.conn).mode == 2 { state::H2_FRAME } else { state::START };
+        (*dir).state = if (*flow.conn).mode == 2 {
+            state::H2_FRAME
+        } else {
+            state::START
+        };
         (*dir).flags = flags | flag::TENTATIVE;
-    } else if flags & (flag::EXPECT | flag::UNTOUCHED) == flag::EXPECT | flag::UNTOUCHED && !stashed {
+    } else if flags & (flag::EXPECT | flag::UNTOUCHED) == flag::EXPECT | flag::UNTOUCHED && !stashed
+    {
         declined(flow);
     }
     let how = if flow.answers { ANSWERS } else { 0 } | if stashed { STASHED } else { 0 };
@@ -421,7 +512,9 @@ unsafe fn answer_begins<W: World>(flow: &Flow<W>, offset: u32, len: u32) -> bool
         return frames_begin(&*flow.world, offset, len, flow.scratch);
     }
     let first = (&raw mut (*flow.scratch).window).cast::<u8>();
-    len >= 8 && (*flow.world).load(offset, first, 8) && read_u64(first) & mask(7) == word(b"HTTP/1.")
+    len >= 8
+        && (*flow.world).load(offset, first, 8)
+        && read_u64(first) & mask(7) == word(b"HTTP/1.")
 }
 
 /// Skips a hole of `ahead` bytes whose content does not matter.
@@ -429,7 +522,9 @@ unsafe fn answer_begins<W: World>(flow: &Flow<W>, offset: u32, len: u32) -> bool
 unsafe fn jump<W: World>(flow: &Flow<W>, ahead: u32) -> bool {
     let dir = flow.dir;
     let skippable = (*dir).state == state::IGNORE
-        || (*dir).state & state::SKIPS != 0 && (*dir).state < state::H2_AHEAD && (*dir).left >= u64::from(ahead);
+        || (*dir).state & state::SKIPS != 0
+            && (*dir).state < state::H2_AHEAD
+            && (*dir).left >= u64::from(ahead);
     if skippable {
         if (*dir).state == state::H2_SKIP {
             (*dir).left -= u64::from(ahead);
@@ -461,14 +556,22 @@ unsafe fn declined<W: World>(flow: &Flow<W>) {
 /// Keeps a segment beyond a hole until the hole is filled.
 #[inline(always)]
 unsafe fn keep<W: World>(flow: &Flow<W>) {
-    let (dir, segment, stash) = (flow.dir, &raw const (*flow.scratch).segment, &raw mut (*flow.scratch).stash);
+    let (dir, segment, stash) = (
+        flow.dir,
+        &raw const (*flow.scratch).segment,
+        &raw mut (*flow.scratch).stash,
+    );
     let free = !(*dir).stashed & ((1 << STASH_SEGMENTS) - 1);
     let bit = free & free.wrapping_neg();
     if bit == 0 {
         return;
     }
     let len = (*segment).len;
-    let wanted = if len < STASH_BYTES as u32 { len } else { STASH_BYTES as u32 };
+    let wanted = if len < STASH_BYTES as u32 {
+        len
+    } else {
+        STASH_BYTES as u32
+    };
     let n = (opaque(wanted.wrapping_sub(1)) & (STASH_BYTES as u32 - 1)) + 1;
     (*stash).seq = (*segment).seq;
     (*stash).len = len;
@@ -513,7 +616,10 @@ unsafe fn resume_at<W: World>(flow: &Flow<W>, seq: u32) {
 
 #[inline(always)]
 unsafe fn stash_key<W>(flow: &Flow<W>, bit: u64) -> StashKey {
-    StashKey { conn: (*flow.conn).id | u64::from(flow.answers) << 63, index: bit }
+    StashKey {
+        conn: (*flow.conn).id | u64::from(flow.answers) << 63,
+        index: bit,
+    }
 }
 
 /// What a run over the kept segments works with.
@@ -529,7 +635,11 @@ pub struct Replay<W> {
 /// Reads the kept segments that the stream has come to.
 #[inline(always)]
 unsafe fn replay<W: World>(flow: &Flow<W>) {
-    let mut replay = Replay { flow: Flow { ..*flow }, bit: 1, idle: 0 };
+    let mut replay = Replay {
+        flow: Flow { ..*flow },
+        bit: 1,
+        idle: 0,
+    };
     W::replay(&mut replay);
     if (*flow.dir).stashed == 0 {
         count_hole(flow, u64::MAX);
@@ -543,7 +653,11 @@ unsafe fn replay<W: World>(flow: &Flow<W>) {
 #[inline(always)]
 pub unsafe fn replay_step<W: World>(replay: &mut Replay<W>) -> bool {
     let bit = replay.bit;
-    replay.bit = if bit >= 1 << (STASH_SEGMENTS - 1) { 1 } else { bit << 1 };
+    replay.bit = if bit >= 1 << (STASH_SEGMENTS - 1) {
+        1
+    } else {
+        bit << 1
+    };
     replay.idle += 1;
     let (dir, scratch) = (replay.flow.dir, replay.flow.scratch);
     if (*dir).stashed == 0 {

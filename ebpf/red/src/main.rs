@@ -6,7 +6,10 @@
 
 #![no_std]
 #![no_main]
-#![allow(unsafe_op_in_unsafe_fn, reason = "everything here is a call into the kernel")]
+#![allow(
+    unsafe_op_in_unsafe_fn,
+    reason = "everything here is a call into the kernel"
+)]
 
 mod maps;
 mod world;

@@ -4,8 +4,8 @@ use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, Queue};
 use owlk8s_ebpf_abi::{
-    Edge, Conn, ConnKey, FragKey, FragValue, Row, RowKey, Scratch, Slot, Stash, StashKey, StreamKey,
-    StreamValue, TABLE, TargetEntry,
+    Conn, ConnKey, Edge, FragKey, FragValue, Row, RowKey, Scratch, Slot, Stash, StashKey,
+    StreamKey, StreamValue, TABLE, TargetEntry,
 };
 
 /// Interface index -> slot.
@@ -54,7 +54,8 @@ pub static STASH: HashMap<StashKey, Stash> = HashMap::with_max_entries(4096, BPF
 
 /// HTTP/2 requests that wait for their answer or its trailers.
 #[map]
-pub static STREAMS: HashMap<StreamKey, StreamValue> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
+pub static STREAMS: HashMap<StreamKey, StreamValue> =
+    HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
 
 /// What the latest insertions into a connection's HPACK tables mean; empty at first.
 #[map]

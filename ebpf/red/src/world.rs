@@ -3,17 +3,19 @@
 use core::ffi::c_void;
 
 use aya_ebpf::bindings::{__sk_buff, BPF_ANY};
-use aya_ebpf::helpers::generated::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns, bpf_loop, bpf_skb_load_bytes};
+use aya_ebpf::helpers::generated::{
+    bpf_ktime_get_coarse_ns, bpf_ktime_get_ns, bpf_loop, bpf_skb_load_bytes,
+};
 use owlk8s_ebpf_abi::{
-    Edge, Conn, ConnKey, FragKey, FragValue, Loss, METHOD_OTHER, Row, RowKey, Scratch, Slot, Stash, StashKey,
-    StreamKey, StreamValue, TABLE,
+    Conn, ConnKey, Edge, FragKey, FragValue, Loss, METHOD_OTHER, Row, RowKey, Scratch, Slot, Stash,
+    StashKey, StreamKey, StreamValue, TABLE,
 };
 use owlk8s_ebpf_machine::scan::{self, Scan};
 use owlk8s_ebpf_machine::{Replay, Spin, World, drain, parse, replay_step};
 
 use crate::maps::{
-    EDGES, CONNS, FRAGS, FREE_ROWS, METHODS, RECENT, RECENT_HEAD, ROW_INDEX, ROWS, SCRATCH, SLOTS, STASH,
-    EMPTY_TABLE, STREAMS, TABLES,
+    CONNS, EDGES, EMPTY_TABLE, FRAGS, FREE_ROWS, METHODS, RECENT, RECENT_HEAD, ROW_INDEX, ROWS,
+    SCRATCH, SLOTS, STASH, STREAMS, TABLES,
 };
 
 /// Steps over one segment: more than the largest (512 KiB) can take, a byte a step.
@@ -53,7 +55,12 @@ unsafe extern "C" fn spin(_: u32, spin: *mut c_void) -> i64 {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-unsafe extern "C" fn owlk8s_parse(skb: *mut __sk_buff, scratch: *mut Scratch, slot_id: u32, slot: *mut Slot) -> u32 {
+unsafe extern "C" fn owlk8s_parse(
+    skb: *mut __sk_buff,
+    scratch: *mut Scratch,
+    slot_id: u32,
+    slot: *mut Slot,
+) -> u32 {
     if scratch.is_null() || slot.is_null() {
         return 0;
     }
@@ -62,7 +69,13 @@ unsafe extern "C" fn owlk8s_parse(skb: *mut __sk_buff, scratch: *mut Scratch, sl
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-unsafe extern "C" fn owlk8s_read(skb: *mut __sk_buff, conn: *mut Conn, slot: *mut Slot, scratch: *mut Scratch, how: u32) -> u32 {
+unsafe extern "C" fn owlk8s_read(
+    skb: *mut __sk_buff,
+    conn: *mut Conn,
+    slot: *mut Slot,
+    scratch: *mut Scratch,
+    how: u32,
+) -> u32 {
     if conn.is_null() || slot.is_null() || scratch.is_null() {
         return 0;
     }
@@ -260,7 +273,9 @@ impl Kernel {
     /// Remembers a connection's coming.
     #[inline(always)]
     unsafe fn note_recent(&self, key: &ConnKey) {
-        let Some(head) = RECENT_HEAD.get_ptr_mut(0) else { return };
+        let Some(head) = RECENT_HEAD.get_ptr_mut(0) else {
+            return;
+        };
         // Two CPUs may take one place: one of the two is then found by the idle sweep only.
         let place = *head;
         *head = place.wrapping_add(1);
@@ -272,7 +287,10 @@ impl Kernel {
     /// Lets the oldest connection go, and counts what waited on it; true when one went or there is none.
     #[inline(always)]
     unsafe fn evict_oldest(&self) -> bool {
-        let (Some(head), Some(tail)) = (RECENT_HEAD.get_ptr_mut(0), RECENT_HEAD.get_ptr_mut(1)) else { return true };
+        let (Some(head), Some(tail)) = (RECENT_HEAD.get_ptr_mut(0), RECENT_HEAD.get_ptr_mut(1))
+        else {
+            return true;
+        };
         let (head, mut place) = (*head, *tail);
         if head.wrapping_sub(place) > RECENT_SIZE {
             place = head.wrapping_sub(RECENT_SIZE);
@@ -281,9 +299,13 @@ impl Kernel {
             return true;
         }
         *tail = place.wrapping_add(1);
-        let Some(recent) = RECENT.get_ptr_mut((place % RECENT_SIZE) as u32) else { return true };
+        let Some(recent) = RECENT.get_ptr_mut((place % RECENT_SIZE) as u32) else {
+            return true;
+        };
         let key = *recent;
-        let Some(conn) = CONNS.get_ptr_mut(&key) else { return false };
+        let Some(conn) = CONNS.get_ptr_mut(&key) else {
+            return false;
+        };
         if let Some(slot) = SLOTS.get_ptr_mut((*conn).slot) {
             self.drain(conn, slot, Loss::Evicted as u32);
         }

@@ -7,7 +7,13 @@ use crate::{Reading, Target, TargetSet};
 /// Counts never go down from `before` to the result while the target stays; a target that has no
 /// reading is there with zeros and the status `waiting`. Probes are left out of the totals unless
 /// `include_probes`.
-pub fn fold(before: Option<&Snapshot>, node: &str, set: &TargetSet, reading: &Reading, include_probes: bool) -> Snapshot {
+pub fn fold(
+    before: Option<&Snapshot>,
+    node: &str,
+    set: &TargetSet,
+    reading: &Reading,
+    include_probes: bool,
+) -> Snapshot {
     let window = Window {
         start: before.map_or(reading.at, |b| b.window.end),
         end: reading.at,
@@ -16,13 +22,23 @@ pub fn fold(before: Option<&Snapshot>, node: &str, set: &TargetSet, reading: &Re
     };
     let known = |target: &Target| {
         let before = before?;
-        let at = before.targets.binary_search_by(|t| t.id.cmp(&target.id)).ok()?;
+        let at = before
+            .targets
+            .binary_search_by(|t| t.id.cmp(&target.id))
+            .ok()?;
         Some(&before.targets[at])
     };
     let targets = set
         .targets
         .iter()
-        .map(|target| fold_target(known(target), target, reading.targets.get(&target.id), include_probes))
+        .map(|target| {
+            fold_target(
+                known(target),
+                target,
+                reading.targets.get(&target.id),
+                include_probes,
+            )
+        })
         .collect();
     Snapshot {
         node: node.to_owned(),
@@ -53,7 +69,13 @@ fn fold_target(
         reason: String::new(),
         hook: None,
         // Counts stay while a target is out of reach for a while.
-        totals: before.map_or_else(|| Totals { coverage: 1.0, ..Totals::default() }, |b| b.totals.clone()),
+        totals: before.map_or_else(
+            || Totals {
+                coverage: 1.0,
+                ..Totals::default()
+            },
+            |b| b.totals.clone(),
+        ),
         rows: before.map(|b| b.rows.clone()).unwrap_or_default(),
         grpc: before.map(|b| b.grpc.clone()).unwrap_or_default(),
     };
@@ -64,7 +86,13 @@ fn fold_target(
             now.status = Status::Failed;
             now.reason.clone_from(why);
         }
-        Some(TargetReading::Active { interface, hook, counters, rows, grpc }) => {
+        Some(TargetReading::Active {
+            interface,
+            hook,
+            counters,
+            rows,
+            grpc,
+        }) => {
             now.interface.clone_from(interface);
             now.hook = Some(*hook);
             now.totals = totals(before.map(|b| &b.totals), counters, rows, include_probes);
@@ -77,10 +105,19 @@ fn fold_target(
 }
 
 /// The audit: what began is counted, aborted, in flight or lost by name.
-fn totals(before: Option<&Totals>, counters: &Counters, rows: &[Row], include_probes: bool) -> Totals {
+fn totals(
+    before: Option<&Totals>,
+    counters: &Counters,
+    rows: &[Row],
+    include_probes: bool,
+) -> Totals {
     let counted = |row: &&Row| row.direction == Direction::Server && (include_probes || !row.probe);
     let sum = |keep: &dyn Fn(&Row) -> bool, of: &dyn Fn(&Row) -> u64| -> u64 {
-        rows.iter().filter(counted).filter(|row| keep(row)).map(of).sum()
+        rows.iter()
+            .filter(counted)
+            .filter(|row| keep(row))
+            .map(of)
+            .sum()
     };
     let count = |row: &Row| row.count;
     let requests = sum(&|_| true, &count);
@@ -135,12 +172,19 @@ const COVERAGE_GREEN: f64 = 0.999;
 const SILENT_AFTER_SEGMENTS: u64 = 100;
 
 fn health(counters: &Counters, totals: &Totals) -> (Status, String) {
-    let Counters { segments_to_pod: to, segments_from_pod: from, .. } = *counters;
+    let Counters {
+        segments_to_pod: to,
+        segments_from_pod: from,
+        ..
+    } = *counters;
     if (to == 0 && from >= SILENT_AFTER_SEGMENTS) || (from == 0 && to >= SILENT_AFTER_SEGMENTS) {
         let silent = if to == 0 { "to" } else { "from" };
         return (
             Status::Degraded,
-            format!("sees no packet {silent} the pod ({} the other way): the data path bypasses this interface", to.max(from)),
+            format!(
+                "sees no packet {silent} the pod ({} the other way): the data path bypasses this interface",
+                to.max(from)
+            ),
         );
     }
     if counters.tls > 0 && counters.started == 0 {
@@ -151,7 +195,10 @@ fn health(counters: &Counters, totals: &Totals) -> (Status, String) {
         let (name, count) = worst.map_or(("", 0), |(name, count)| (name.as_ref(), *count));
         return (
             Status::Degraded,
-            format!("coverage {:.4}: {count} of {} lost to {name}", totals.coverage, totals.seen),
+            format!(
+                "coverage {:.4}: {count} of {} lost to {name}",
+                totals.coverage, totals.seen
+            ),
         );
     }
     (Status::Active, String::new())

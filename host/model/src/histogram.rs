@@ -21,8 +21,14 @@ impl Histogram {
         let Some(start) = counts.iter().position(|&c| c != 0) else {
             return Self::default();
         };
-        let end = counts.iter().rposition(|&c| c != 0).map_or(start, |last| last + 1);
-        Self { offset: first + start as i32, counts: counts[start..end].to_vec() }
+        let end = counts
+            .iter()
+            .rposition(|&c| c != 0)
+            .map_or(start, |last| last + 1);
+        Self {
+            offset: first + start as i32,
+            counts: counts[start..end].to_vec(),
+        }
     }
 
     /// How many durations it holds.
@@ -57,9 +63,15 @@ impl Histogram {
             }
         };
         let at = |h: &Self, i: i32| {
-            usize::try_from(i - h.offset).ok().and_then(|i| h.counts.get(i)).copied().unwrap_or(0)
+            usize::try_from(i - h.offset)
+                .ok()
+                .and_then(|i| h.counts.get(i))
+                .copied()
+                .unwrap_or(0)
         };
-        let merged: Vec<u64> = (first..last).map(|i| op(at(self, i), at(other, i))).collect();
+        let merged: Vec<u64> = (first..last)
+            .map(|i| op(at(self, i), at(other, i)))
+            .collect();
         Self::trimmed(first, &merged)
     }
 }

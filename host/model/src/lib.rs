@@ -12,6 +12,8 @@ mod target;
 
 pub use fold::fold;
 pub use histogram::{FIRST_BUCKET, Histogram, SCALE};
-pub use reading::{Counters, Direction, GrpcRow, Hook, Losses, Method, Protocol, Reading, Row, TargetReading};
+pub use reading::{
+    Counters, Direction, GrpcRow, Hook, Losses, Method, Protocol, Reading, Row, TargetReading,
+};
 pub use snapshot::{Snapshot, Status, TargetSnapshot, Temporality, Totals, Window};
 pub use target::{Target, TargetId, TargetSet, UnixNanos, Workload};

@@ -129,10 +129,12 @@ impl Snapshot {
         let targets = self
             .targets
             .iter()
-            .map(|now| match earlier.targets.binary_search_by(|t| t.id.cmp(&now.id)) {
-                Ok(at) => now.since(&earlier.targets[at]),
-                Err(_) => now.clone(),
-            })
+            .map(
+                |now| match earlier.targets.binary_search_by(|t| t.id.cmp(&now.id)) {
+                    Ok(at) => now.since(&earlier.targets[at]),
+                    Err(_) => now.clone(),
+                },
+            )
             .collect();
         let intervals = self.window.sequence.saturating_sub(earlier.window.sequence);
         Self {
@@ -160,13 +162,21 @@ impl Snapshot {
 
 impl TargetSnapshot {
     fn since(&self, earlier: &Self) -> Self {
-        let rows = self.rows.iter().map(|row| match earlier.rows.iter().find(|old| old.same_dimensions(row)) {
-            Some(old) => row.since(old),
-            None => row.clone(),
+        let rows = self.rows.iter().map(|row| {
+            match earlier.rows.iter().find(|old| old.same_dimensions(row)) {
+                Some(old) => row.since(old),
+                None => row.clone(),
+            }
         });
         let grpc = self.grpc.iter().map(|row| {
-            let old = earlier.grpc.iter().find(|old| (old.direction, old.status) == (row.direction, row.status));
-            GrpcRow { count: row.count.saturating_sub(old.map_or(0, |old| old.count)), ..*row }
+            let old = earlier
+                .grpc
+                .iter()
+                .find(|old| (old.direction, old.status) == (row.direction, row.status));
+            GrpcRow {
+                count: row.count.saturating_sub(old.map_or(0, |old| old.count)),
+                ..*row
+            }
         });
         Self {
             totals: self.totals.since(&earlier.totals),
@@ -183,9 +193,17 @@ impl Totals {
         let losses: Losses = self
             .losses
             .iter()
-            .map(|(name, count)| (name.clone(), less(*count, earlier.losses.get(name).copied().unwrap_or(0))))
+            .map(|(name, count)| {
+                (
+                    name.clone(),
+                    less(*count, earlier.losses.get(name).copied().unwrap_or(0)),
+                )
+            })
             .collect();
-        let (requests, aborted) = (less(self.requests, earlier.requests), less(self.aborted, earlier.aborted));
+        let (requests, aborted) = (
+            less(self.requests, earlier.requests),
+            less(self.aborted, earlier.aborted),
+        );
         // What was in flight at the window's start is seen again in it: the audit holds in each window.
         let seen = requests + aborted + self.in_flight + losses.values().sum::<u64>();
         Self {
@@ -206,7 +224,11 @@ impl Totals {
     /// `1 - sum(losses) / seen`; 1 where nothing was seen.
     pub(crate) fn coverage_of(seen: u64, losses: &Losses) -> f64 {
         let lost: u64 = losses.values().sum();
-        if seen == 0 { 1.0 } else { 1.0 - lost as f64 / seen as f64 }
+        if seen == 0 {
+            1.0
+        } else {
+            1.0 - lost as f64 / seen as f64
+        }
     }
 }
 
