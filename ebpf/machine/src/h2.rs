@@ -332,14 +332,14 @@ unsafe fn string_end<W: World>(scan: &mut Scan<W>, kept: bool) {
     let text = if len >= 16 {
         [low, high]
     } else if len >= 8 {
-        let bits = (16 - len) * 8 & 63;
+        let bits = ((16 - len) * 8) & 63;
         if len == 8 {
             [high, 0]
         } else {
             [low >> bits | high << (64 - bits), high >> bits]
         }
     } else {
-        [high >> ((8 - len) * 8 & 63), 0]
+        [high >> (((8 - len) * 8) & 63), 0]
     };
     if (*h2).item == item::NAME {
         (*h2).name = if kept {
@@ -437,7 +437,7 @@ fn number_of(text: u64, len: u32, huffman: bool) -> u16 {
             value = value * 10 + five as u16;
             rest <<= 5;
             left -= 5;
-        } else if left >= 6 && six >= 25 && six <= 31 {
+        } else if left >= 6 && (25..=31).contains(&six) {
             value = value * 10 + (six as u16 - 22);
             rest <<= 6;
             left -= 6;

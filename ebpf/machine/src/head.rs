@@ -257,15 +257,14 @@ unsafe fn known_field<W: World>(scan: &mut Scan<W>, at: *const u8, w0: u64) {
             begin_line(dir, line::CODING);
             return advance(scan, 18);
         }
-        name if name == word(b"user-age") && !scan.answers => {
-            // "User-Agent: kube-probe/", as every kubelet writes it.
-            if lower(w1) == word(b"nt: kube")
-                && lower(w2) & mask(7) == word(b"-probe/")
-                && (*dir).flags & flag::HEAD != 0
-            {
-                (*dir).flags &= !flag::HEAD;
-                count::mark_probe(scan.conn, scan.slot);
-            }
+        // "User-Agent: kube-probe/", as every kubelet writes it.
+        name if name == word(b"user-age")
+            && lower(w1) == word(b"nt: kube")
+            && lower(w2) & mask(7) == word(b"-probe/")
+            && (*dir).flags & flag::HEAD != 0 =>
+        {
+            (*dir).flags &= !flag::HEAD;
+            count::mark_probe(scan.conn, scan.slot);
         }
         name if name & mask(7) == word(b"expect:") && !scan.answers => (*dir).flags |= flag::EXPECT,
         name if name == word(b"upgrade:") && lower(w1) & mask(4) == word(b" h2c") => {

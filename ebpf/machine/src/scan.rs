@@ -336,7 +336,7 @@ unsafe fn read_line<W: World>(scan: &mut Scan<W>, end: u32) {
             low = high;
             high = word;
         } else {
-            let bits = n * 8 & 63;
+            let bits = (n * 8) & 63;
             low = low >> bits | high << (64 - bits);
             high = high >> bits | word << (64 - bits);
         }
