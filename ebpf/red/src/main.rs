@@ -7,6 +7,10 @@
 #![no_std]
 #![no_main]
 #![allow(
+    clippy::needless_borrows_for_generic_args,
+    reason = "passed by value, a key or value would be copied to a stack that has no room for it"
+)]
+#![allow(
     unsafe_op_in_unsafe_fn,
     reason = "everything here is a call into the kernel"
 )]
