@@ -64,11 +64,12 @@ pub unsafe fn parse<W: World>(
     let segment = &mut (*scratch).segment;
     let header = (&raw mut (*scratch).header).cast::<u8>();
     // The last fragment of an IPv4 datagram may be shorter than a TCP header.
-    let datagram = if !world.load(0, header, 40) && !world.load(0, header, 20) {
+    let short = !world.load(0, header, 40);
+    let datagram = if short && !world.load(0, header, 20) {
         return false;
     } else if byte(header, 0) >> 4 == 4 {
         ipv4(world, header, segment)
-    } else if byte(header, 0) >> 4 == 6 {
+    } else if byte(header, 0) >> 4 == 6 && !short {
         ipv6(world, header, segment)
     } else {
         return false;
@@ -79,7 +80,7 @@ pub unsafe fn parse<W: World>(
     if datagram.fragment != 0 {
         return later_fragment(world, slot_id, slot, &datagram, segment);
     }
-    if !tcp(world, header, &datagram, segment) {
+    if short || !tcp(world, header, &datagram, segment) {
         if datagram.more {
             lose(slot, Loss::Fragment, 1);
         }
