@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test panics where it fails")]
 
+use std::sync::{LazyLock, Mutex, PoisonError};
+
 use owlk8s_model::Protocol;
 use owlk8s_probe::testrun::{Flow, Seen, Wire};
 
@@ -9,9 +11,13 @@ const GET: &[u8] = b"GET /cart HTTP/1.1\r\nHost: shop\r\n\r\n";
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
 const LATER: &[u8] = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
 
+/// One program for all that only talk: to load it takes the kernel half a second.
+static WIRE: LazyLock<Mutex<Wire>> = LazyLock::new(|| Mutex::new(Wire::new()));
+
 /// What is counted of these messages: to the pod (`true`) or from it, in this order, each in one segment.
 fn talk(messages: &[(bool, &[u8])]) -> Seen {
-    let mut wire = Wire::new();
+    let mut wire = WIRE.lock().unwrap_or_else(PoisonError::into_inner);
+    wire.clear();
     let mut flow = Flow::v4();
     for (to_pod, bytes) in messages {
         if *to_pod {
@@ -48,7 +54,10 @@ fn requests_and_answers_count_wherever_they_are_cut() {
         for part in [&ask[..cut.min(ask.len())], &ask[cut.min(ask.len())..]] {
             wire.to_pod(flow.ask(part));
         }
-        for part in [&answer[..cut.min(answer.len())], &answer[cut.min(answer.len())..]] {
+        for part in [
+            &answer[..cut.min(answer.len())],
+            &answer[cut.min(answer.len())..],
+        ] {
             wire.from_pod(flow.answer(part));
         }
         wire.to_pod(flow.ask(GET));
@@ -56,7 +65,10 @@ fn requests_and_answers_count_wherever_they_are_cut() {
         wire.to_pod(flow.reset_by_peer());
         count += 1;
         assert_eq!(
-            (wire.seen().method("POST", 201), wire.seen().method("GET", 404)),
+            (
+                wire.seen().method("POST", 201),
+                wire.seen().method("GET", 404)
+            ),
             (count, count),
             "cut at {cut}"
         );
@@ -109,12 +121,24 @@ fn pipelined_requests_keep_their_methods() {
 fn methods_that_nobody_registered_count_as_other() {
     let mut wire = Wire::new();
     let mut flow = Flow::v4();
-    for method in ["M-SEARCH", "get", "X", "A-METHOD-OF-22-LETTERS", "VERSION-CONTROL"] {
+    for method in [
+        "M-SEARCH",
+        "get",
+        "X",
+        "A-METHOD-OF-22-LETTERS",
+        "VERSION-CONTROL",
+    ] {
         wire.to_pod(flow.ask(format!("{method} / HTTP/1.1\r\n\r\n").as_bytes()));
         wire.from_pod(flow.answer(OK));
     }
     let seen = wire.seen();
-    assert_eq!((seen.method("_OTHER", 200), seen.method("VERSION-CONTROL", 200)), (4, 1));
+    assert_eq!(
+        (
+            seen.method("_OTHER", 200),
+            seen.method("VERSION-CONTROL", 200)
+        ),
+        (4, 1)
+    );
 }
 
 #[test]
@@ -124,7 +148,12 @@ fn answers_without_a_body_are_followed_by_the_next_at_once() {
         "HTTP/1.1 304 Not Modified\r\nContent-Length: 500\r\n\r\n",
         "HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: chunked\r\n\r\n",
     ] {
-        let seen = talk(&[(true, GET), (false, head.as_bytes()), (true, GET), (false, LATER)]);
+        let seen = talk(&[
+            (true, GET),
+            (false, head.as_bytes()),
+            (true, GET),
+            (false, LATER),
+        ]);
         assert_eq!((seen.requests(), seen.status(404)), (2, 1), "{head}");
     }
 }
@@ -136,7 +165,14 @@ fn bodies_that_look_like_messages_fool_nobody() {
     let ask = format!("POST / HTTP/1.1\r\nContent-Length: {length}\r\n\r\n");
     let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
     // The bodies in segments of their own.
-    let seen = talk(&[(true, ask.as_bytes()), (true, &alike), (false, answer.as_bytes()), (false, &alike), (true, GET), (false, LATER)]);
+    let seen = talk(&[
+        (true, ask.as_bytes()),
+        (true, &alike),
+        (false, answer.as_bytes()),
+        (false, &alike),
+        (true, GET),
+        (false, LATER),
+    ]);
     assert_counts(&seen, &[(200, 1), (404, 1)]);
 }
 
@@ -155,7 +191,11 @@ fn body_until_close_is_no_message() {
 #[test]
 fn chunked_bodies_end_where_their_last_chunk_ends() {
     let chunked = b"HTTP/1.1 200 OK\r\ntransfer-encoding:gzip, Chunked \r\n\r\n00A;q=\"0\"\r\n0\r\n\r\nHTTP/\r\n000\r\nX: HTTP/1.1 500\r\nContent-Length: 9\r\n\r\n";
-    let seen = talk(&[(true, GET), (true, GET), (false, &[chunked.as_slice(), LATER].concat())]);
+    let seen = talk(&[
+        (true, GET),
+        (true, GET),
+        (false, &[chunked.as_slice(), LATER].concat()),
+    ]);
     assert_counts(&seen, &[(200, 1), (404, 1)]);
 }
 
@@ -187,7 +227,9 @@ fn interim_answers_are_not_the_answer() {
     // The body looks like a request, and is as long as this one.
     assert_eq!(GET.len(), 34);
     wire.to_pod(flow.ask(GET));
-    wire.from_pod(flow.answer(b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Hints\r\nLink: </a>\r\n\r\n"));
+    wire.from_pod(
+        flow.answer(b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Hints\r\nLink: </a>\r\n\r\n"),
+    );
     assert_eq!((wire.seen().requests(), wire.seen().in_flight()), (0, 1));
     wire.from_pod(flow.answer(b"HTTP/1.1 201 Made\r\nContent-Length: 0\r\n\r\n"));
     assert_counts(&wire.seen(), &[(201, 1)]);
@@ -205,7 +247,14 @@ fn declined_expectation_leaves_the_connection_to_the_next_request() {
 fn answer_before_the_upload_has_ended_counts_once() {
     let ask = b"POST / HTTP/1.1\r\nContent-Length: 68\r\n\r\n";
     let early = b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n";
-    let seen = talk(&[(true, ask), (false, early), (true, GET), (true, GET), (true, GET), (false, OK)]);
+    let seen = talk(&[
+        (true, ask),
+        (false, early),
+        (true, GET),
+        (true, GET),
+        (true, GET),
+        (false, OK),
+    ]);
     assert_counts(&seen, &[(413, 1), (200, 1)]);
 }
 
@@ -217,15 +266,26 @@ fn answer_before_the_request_line_has_ended_counts() {
     assert_counts(&seen, &[(414, 1)]);
     assert_eq!(seen.method("GET", 414), 1);
     // Its end is not another request.
-    let seen = talk(&[(true, &long), (false, too_long), (true, b" HTTP/1.1\r\nHost: a\r\n\r\n")]);
+    let seen = talk(&[
+        (true, &long),
+        (false, too_long),
+        (true, b" HTTP/1.1\r\nHost: a\r\n\r\n"),
+    ]);
     assert_counts(&seen, &[(414, 1)]);
 }
 
 #[test]
 fn upgraded_connection_is_no_http_any_more() {
     let ask = b"GET /chat HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
-    let yes = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
-    let seen = talk(&[(true, ask), (false, yes), (true, GET), (false, OK), (true, GET)]);
+    let yes =
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let seen = talk(&[
+        (true, ask),
+        (false, yes),
+        (true, GET),
+        (false, OK),
+        (true, GET),
+    ]);
     assert_counts(&seen, &[(101, 1)]);
 }
 
@@ -242,7 +302,10 @@ fn connect_opens_a_tunnel_where_it_is_granted_and_only_there() {
 
 #[test]
 fn version_is_the_request_s() {
-    let seen = talk(&[(true, b"GET / HTTP/1.0\r\n\r\n"), (false, b"HTTP/1.1 200 OK\r\n\r\nhello")]);
+    let seen = talk(&[
+        (true, b"GET / HTTP/1.0\r\n\r\n"),
+        (false, b"HTTP/1.1 200 OK\r\n\r\nhello"),
+    ]);
     assert_counts(&seen, &[(200, 1)]);
     assert_eq!(seen.rows[0].protocol, Protocol::Http10);
 }
@@ -250,15 +313,29 @@ fn version_is_the_request_s() {
 #[test]
 fn kubelet_probes_have_their_own_rows() {
     let probe = b"GET /live HTTP/1.1\r\nHost: a\r\nUser-Agent: kube-probe/1.30\r\n\r\n";
-    let alike = b"GET /live HTTP/1.1\r\nX: kube-probe/1.30\r\nUser-Agent: curl kube-probe/1.30\r\n\r\n";
-    let seen = talk(&[(true, probe), (false, OK), (true, alike), (false, OK), (true, probe)]);
-    assert_eq!((seen.requests(), seen.probes(), seen.in_flight()), (2, 1, 1));
+    let alike =
+        b"GET /live HTTP/1.1\r\nX: kube-probe/1.30\r\nUser-Agent: curl kube-probe/1.30\r\n\r\n";
+    let seen = talk(&[
+        (true, probe),
+        (false, OK),
+        (true, alike),
+        (false, OK),
+        (true, probe),
+    ]);
+    assert_eq!(
+        (seen.requests(), seen.probes(), seen.in_flight()),
+        (2, 1, 1)
+    );
     assert_eq!(seen.counters.probe_started, 2);
 }
 
 #[test]
 fn probe_answered_before_its_name_is_no_probe_that_waits() {
-    let seen = talk(&[(true, b"GET /live HTTP/1.1\r\n"), (false, OK), (true, b"User-Agent: kube-probe/1.30\r\n\r\n")]);
+    let seen = talk(&[
+        (true, b"GET /live HTTP/1.1\r\n"),
+        (false, OK),
+        (true, b"User-Agent: kube-probe/1.30\r\n\r\n"),
+    ]);
     assert_counts(&seen, &[(200, 1)]);
     assert_eq!((seen.probes(), seen.counters.probe_started), (0, 0));
 }
@@ -266,32 +343,65 @@ fn probe_answered_before_its_name_is_no_probe_that_waits() {
 #[test]
 fn proxy_header_before_the_first_request_is_no_request() {
     let v1 = b"PROXY TCP4 192.0.2.1 192.0.2.2 56324 80\r\n".to_vec();
-    let v2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c\x01\x02\x03\x04\x05\x06\x07\x08\x00\x50\x00\x50".to_vec();
+    let v2 =
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c\x01\x02\x03\x04\x05\x06\x07\x08\x00\x50\x00\x50"
+            .to_vec();
     for header in [v1, v2] {
         let seen = talk(&[(true, &header), (true, GET), (false, OK)]);
         assert_counts(&seen, &[(200, 1)]);
         let seen = talk(&[(true, &[&header, GET].concat()), (false, OK)]);
         assert_counts(&seen, &[(200, 1)]);
         let bytes = [header.as_slice(), GET].concat();
-        let parts: Vec<(bool, &[u8])> = bytes.chunks(1).map(|byte| (true, byte)).chain([(false, OK)]).collect();
+        let parts: Vec<(bool, &[u8])> = bytes
+            .chunks(1)
+            .map(|byte| (true, byte))
+            .chain([(false, OK)])
+            .collect();
         assert_counts(&talk(&parts), &[(200, 1)]);
     }
 }
 
 #[test]
 fn protocols_that_look_like_http_are_not() {
-    for line in ["OPTIONS * RTSP/1.0", "INVITE sip:a SIP/2.0", "GET /old", "GET / HTTP/3.1"] {
-        let seen = talk(&[(true, format!("{line}\r\nCSeq: 1\r\n\r\n").as_bytes()), (false, b"RTSP/1.0 200 OK\r\n\r\n")]);
-        assert_eq!((seen.counters.started, seen.requests(), seen.counters.lost), (0, 0, 0), "{line}");
+    for line in [
+        "OPTIONS * RTSP/1.0",
+        "INVITE sip:a SIP/2.0",
+        "GET /old",
+        "GET / HTTP/3.1",
+    ] {
+        let seen = talk(&[
+            (true, format!("{line}\r\nCSeq: 1\r\n\r\n").as_bytes()),
+            (false, b"RTSP/1.0 200 OK\r\n\r\n"),
+        ]);
+        assert_eq!(
+            (seen.counters.started, seen.requests(), seen.counters.lost),
+            (0, 0, 0),
+            "{line}"
+        );
     }
 }
 
 #[test]
 fn connection_older_than_we_is_read_from_its_next_message_on() {
     // Amid an upload.
-    let seen = talk(&[(true, b"\x01\x02binary upload"), (false, OK), (true, GET), (false, LATER)]);
-    assert_eq!((seen.status(404), seen.requests(), seen.in_flight()), (1, 1, 0), "{seen:?}");
+    let seen = talk(&[
+        (true, b"\x01\x02binary upload"),
+        (false, OK),
+        (true, GET),
+        (false, LATER),
+    ]);
+    assert_eq!(
+        (seen.status(404), seen.requests(), seen.in_flight()),
+        (1, 1, 0),
+        "{seen:?}"
+    );
     // Between a request and its answer.
-    let seen = talk(&[(false, OK), (true, GET), (false, LATER), (true, GET), (false, LATER)]);
+    let seen = talk(&[
+        (false, OK),
+        (true, GET),
+        (false, LATER),
+        (true, GET),
+        (false, LATER),
+    ]);
     assert_counts(&seen, &[(404, 2)]);
 }

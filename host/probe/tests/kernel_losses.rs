@@ -96,7 +96,11 @@ fn table_full_of_connections_that_are_too_old_to_be_found_is_counted() {
         // Each comes later in the sequence space, or it would be a copy of the one before.
         let next = request.clone().seq(seq * 1000);
         wire.to_pod(next.packet());
-        wire.to_pod(next.seq(seq * 1000 + GET.len() as u32).flags(RST).payload(b""));
+        wire.to_pod(
+            next.seq(seq * 1000 + GET.len() as u32)
+                .flags(RST)
+                .payload(b""),
+        );
     }
     let mut younger = Flow::v6();
     wire.to_pod(younger.ask(GET));
