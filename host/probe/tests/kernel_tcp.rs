@@ -366,11 +366,10 @@ fn bytes_that_are_no_tcp_are_nothing() {
     let mut udp = Flow::v4().next_ask().payload(GET).packet();
     udp[9] = 17;
     wire.to_pod(udp);
-    // Shorter than their headers say; a test run takes none below 20 bytes.
-    for cut in 20..40 {
-        for flow in both() {
-            wire.to_pod(&flow.next_ask().payload(GET).packet()[..cut]);
-        }
+    // Cut within the TCP header.
+    for cut in 0..20 {
+        wire.to_pod(&Flow::v4().next_ask().payload(GET).packet()[..20 + cut]);
+        wire.to_pod(&Flow::v6().next_ask().payload(GET).packet()[..40 + cut]);
     }
     assert_eq!(wire.seen(), wire_before);
 }
