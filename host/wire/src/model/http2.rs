@@ -64,7 +64,7 @@ pub(super) fn count(life: &Life, counts: &mut Counts) {
                     whole.is_ok(),
                     "the generator made no HPACK block: {whole:?}"
                 );
-                let fields = fields
+                let fields: Vec<_> = fields
                     .into_iter()
                     .map(|(name, value, _)| (text(name), text(value)))
                     .collect();
@@ -88,7 +88,7 @@ struct Streams {
 }
 
 impl Streams {
-    fn headers(&mut self, first: &Frame, fields: &Vec<(String, String)>, counts: &mut Counts) {
+    fn headers(&mut self, first: &Frame, fields: &[(String, String)], counts: &mut Counts) {
         let value = |name: &str| {
             fields
                 .iter()
