@@ -163,7 +163,13 @@ unsafe fn enter<W: World>(
     to_pod: bool,
 ) -> Option<*mut Conn> {
     let (segment, key) = (&(*scratch).segment, &(*scratch).key);
-    if segment.len == 0 || has(segment, RST) || !to_pod && target.client_slot == 0 {
+    if segment.len == 0 || has(segment, RST) {
+        return None;
+    }
+    if !to_pod && settings_begin(world, segment.offset, segment.len, scratch) {
+        note_early_answer(world, scratch);
+    }
+    if !to_pod && target.client_slot == 0 {
         return None;
     }
     let known = world.edge(key).unwrap_or_default();
@@ -224,6 +230,28 @@ unsafe fn enter<W: World>(
         lose(slot, Loss::TableFull, 1);
     }
     entered
+}
+
+/// Whether the segment begins with SETTINGS: an HTTP/2 server may speak first.
+#[inline(always)]
+unsafe fn settings_begin<W: World>(world: &W, offset: u32, len: u32, scratch: *mut Scratch) -> bool {
+    let first = (&raw mut (*scratch).window).cast::<u8>();
+    if len < 9 || !world.load(offset, first, 9) {
+        return false;
+    }
+    // No longer than 255 bytes, no acknowledgement, of no stream.
+    let (kind, stream) = (read_u64(first), *first.add(8));
+    kind & !0xff_0000 == 4 << 24 && stream == 0
+}
+
+/// What a server says before the connection is entered is behind where its answers begin.
+#[inline(always)]
+unsafe fn note_early_answer<W: World>(world: &W, scratch: *mut Scratch) {
+    let (segment, key) = (&(*scratch).segment, &(*scratch).key);
+    let known = world.edge(key).unwrap_or_default();
+    if known.known == edge::REQUESTS | edge::ANSWERS && known.answers == segment.seq {
+        world.set_edge(key, Edge { answers: segment.seq.wrapping_add(segment.len), ..known });
+    }
 }
 
 /// Whether the segment begins with the HEADERS of an HTTP/2 request: a connection that is older than the observer.

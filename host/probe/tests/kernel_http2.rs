@@ -255,6 +255,22 @@ fn upgraded_connection_goes_on_with_streams() {
 }
 
 #[test]
+fn server_that_spoke_before_the_client_heard_it_is_waited_for_no_longer() {
+    let mut wire = wire();
+    let mut flow = Flow::v4();
+    wire.to_pod(flow.syn());
+    wire.from_pod(flow.syn_ack());
+    let request = [h2::preface(), headers(1, WHOLE, h2::GET)].concat();
+    // Both were sent at the same time: neither acknowledges the other.
+    let settings = flow.next_answer().payload(&h2::settings());
+    let request = flow.next_ask().payload(&request);
+    wire.from_pod(flow.answered(settings));
+    wire.to_pod(flow.asked(request));
+    wire.from_pod(flow.answer(&headers(1, WHOLE, h2::OK)));
+    assert_eq!(sums(&wire.seen()), (1, 0, 0));
+}
+
+#[test]
 fn server_may_speak_first() {
     let mut wire = wire();
     let mut flow = Flow::v4();
