@@ -112,12 +112,12 @@ fn linters() -> Result<()> {
     )
 }
 
-/// bpf-linker from crates.io, against the LLVM that is here.
+/// bpf-linker from its published source, against the LLVM that is here.
 fn bpf_linker() -> Result<()> {
     let (major, minor, patch) = BPF_LINKER;
     let version = format!("{major}.{minor}.{patch}");
     announce(&format!(
-        "bpf-linker {version} from crates.io: links the kernel program (compiled once, about 1 minute)"
+        "bpf-linker {version} from its published source: links the kernel program (compiled once, about 1 minute)"
     ));
     let prefix = machine::llvm_prefix()
         .with_context(|| format!("LLVM {LLVM} is not where its packages put it"))?;
