@@ -234,7 +234,12 @@ unsafe fn enter<W: World>(
 
 /// Whether the segment begins with SETTINGS: an HTTP/2 server may speak first.
 #[inline(always)]
-unsafe fn settings_begin<W: World>(world: &W, offset: u32, len: u32, scratch: *mut Scratch) -> bool {
+unsafe fn settings_begin<W: World>(
+    world: &W,
+    offset: u32,
+    len: u32,
+    scratch: *mut Scratch,
+) -> bool {
     let first = (&raw mut (*scratch).window).cast::<u8>();
     if len < 9 || !world.load(offset, first, 9) {
         return false;
@@ -250,7 +255,13 @@ unsafe fn note_early_answer<W: World>(world: &W, scratch: *mut Scratch) {
     let (segment, key) = (&(*scratch).segment, &(*scratch).key);
     let known = world.edge(key).unwrap_or_default();
     if known.known == edge::REQUESTS | edge::ANSWERS && known.answers == segment.seq {
-        world.set_edge(key, Edge { answers: segment.seq.wrapping_add(segment.len), ..known });
+        world.set_edge(
+            key,
+            Edge {
+                answers: segment.seq.wrapping_add(segment.len),
+                ..known
+            },
+        );
     }
 }
 
