@@ -150,7 +150,7 @@ fn reading_never_goes_down_and_never_below_nothing_in_flight() {
                 assert_eq!(
                     row.latency.count(),
                     row.count,
-                    "a row at rest is consistent"
+                    "a row agrees with its buckets while it grows"
                 );
                 assert!(
                     before

@@ -66,13 +66,16 @@ pub(super) fn read(
         .get(usize::from(key.method))
         .copied()
         .unwrap_or(METHODS[0]);
-    (kernel.count > 0).then_some(Row {
+    // The kernel adds to a bucket before it adds to the count: what the buckets hold was answered, and a row whose
+    // count and buckets agree is worth more than the last request's place in the sum.
+    let count = latency.count();
+    (count > 0).then_some(Row {
         direction,
         protocol,
         method: Method(Cow::Borrowed(method)),
         status: key.status,
         probe: key.protocol & ROW_PROBE != 0,
-        count: kernel.count,
+        count,
         duration_sum_ns: kernel.duration_sum_ns,
         latency,
     })
