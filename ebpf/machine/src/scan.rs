@@ -139,31 +139,29 @@ pub unsafe fn step<W: World>(scan: &mut Scan<W>) -> bool {
         return refill(scan);
     }
     let (pos, end) = ((*cursor).pos, (*cursor).end);
-    if pos < end {
-        let avail = end - pos;
-        let at = window(cursor, pos);
-        match (*dir).state {
-            state::LINE => {}
-            state::FIELD | state::TRAILER => head::field(scan, at, avail),
-            state::START if scan.answers => head::status(scan, at, avail),
-            state::START => head::request(scan, at, avail),
-            state::LENGTH => head::length(scan, at, avail),
-            state::CHUNK => head::chunk(scan, at),
-            state::LOST => give_up_segment(cursor),
-            state::H2_FRAME => h2::frame(scan, at, avail),
-            state::H2_PAD..=state::H2_STRING => h2::block(scan, at),
-            state::H2_SKIP..=state::H2_STRING_SKIP => {
-                let n = h2::skip(scan, avail);
-                (*cursor).pos = pos + n;
-            }
-            _ => {
-                let n = skip(dir, (*scan.conn).mode, avail);
-                (*cursor).pos = pos + n;
-            }
+    let avail = end - pos;
+    let at = window(cursor, pos);
+    match (*dir).state {
+        state::LINE => {}
+        state::FIELD | state::TRAILER => head::field(scan, at, avail),
+        state::START if scan.answers => head::status(scan, at, avail),
+        state::START => head::request(scan, at, avail),
+        state::LENGTH => head::length(scan, at, avail),
+        state::CHUNK => head::chunk(scan, at),
+        state::LOST => give_up_segment(cursor),
+        state::H2_FRAME => h2::frame(scan, at, avail),
+        state::H2_PAD..=state::H2_STRING => h2::block(scan, at),
+        state::H2_SKIP..=state::H2_STRING_SKIP => {
+            let n = h2::skip(scan, avail);
+            (*cursor).pos = pos + n;
         }
-        if (*dir).state == state::LINE {
-            read_line(scan, end);
+        _ => {
+            let n = skip(dir, (*scan.conn).mode, avail);
+            (*cursor).pos = pos + n;
         }
+    }
+    if (*dir).state == state::LINE {
+        read_line(scan, end);
     }
     (*cursor).pos >= end && (*cursor).remain == 0
 }

@@ -36,11 +36,6 @@ impl Histogram {
         self.counts.iter().sum()
     }
 
-    /// The upper bound of bucket `index`, seconds.
-    pub fn upper_bound_seconds(index: i32) -> f64 {
-        f64::from(index + 1).mul_add(0.125, 0.0).exp2()
-    }
-
     /// Both together.
     pub fn plus(&self, other: &Self) -> Self {
         self.zip(other, |a, b| a + b)
