@@ -1,6 +1,8 @@
 //! State of one watched TCP connection. Written by the kernel program; the host only sweeps it.
 
-/// Outstanding requests that are remembered one by one; further ones as a run (see [`Conn::over`]).
+use core::mem::offset_of;
+
+/// Outstanding requests that a connection holds itself; further ones are in map `STREAMS` (see [`Conn::over`]).
 pub const FIFO: usize = 32;
 /// Bytes of an unfinished line start that wait for the next segment.
 pub const CARRY: usize = 32;
@@ -27,8 +29,8 @@ pub struct ConnKey {
     pub pod: [u32; 4],
 }
 
-/// A request that waits for its answer: start time in the upper 56 bits (ns, modulo 2^56), then the
-/// bit for a kubelet probe, the bit for HTTP/1.0, and six bits of method.
+/// A request that waits for its answer: start time in the upper 55 bits (ns, modulo 2^55), then the bit
+/// for the lap (see [`Pending::of_lap`]), the bit for a kubelet probe, the bit for HTTP/1.0, and six bits of method.
 #[repr(transparent)]
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Pending(pub u64);
@@ -38,11 +40,16 @@ impl Pending {
     pub const PROBE: u64 = 0x80;
     /// Bit of HTTP/1.0.
     pub const HTTP10: u64 = 0x40;
+    /// Bit of every other lap around [`Conn::fifo`], the first one included.
+    pub const LAP: u64 = 0x100;
+
+    /// A request of which nothing is known but that it waits.
+    pub const UNKNOWN: Self = Self(0);
 
     /// A request of `method` whose first byte was seen at `start_ns`.
     #[inline(always)]
     pub const fn new(start_ns: u64, method: u8, http10: bool) -> Self {
-        Self(start_ns << 8 | (method & 0x3f) as u64 | if http10 { Self::HTTP10 } else { 0 })
+        Self(start_ns << 9 | (method & 0x3f) as u64 | if http10 { Self::HTTP10 } else { 0 })
     }
 
     /// Index into [`crate::METHODS`].
@@ -54,7 +61,30 @@ impl Pending {
     /// Nanoseconds from the request's first byte to `now_ns`.
     #[inline(always)]
     pub const fn duration_ns(self, now_ns: u64) -> u64 {
-        ((now_ns << 8).wrapping_sub(self.0 & !0xff)) >> 8
+        ((now_ns << 9).wrapping_sub(self.0 & !0x1ff)) >> 9
+    }
+
+    /// The lap's bit for the request that is pushed as number `index`. An element of [`Conn::fifo`] that has another was
+    /// left there by an earlier lap: who reads there need not ask how many were pushed.
+    #[inline(always)]
+    pub const fn lap(index: u32) -> u64 {
+        if (index / FIFO as u32) & 1 == 0 {
+            Self::LAP
+        } else {
+            0
+        }
+    }
+
+    /// The same request, as number `index`.
+    #[inline(always)]
+    pub const fn of_lap(self, index: u32) -> Self {
+        Self(self.0 & !Self::LAP | Self::lap(index))
+    }
+
+    /// 1 for a kubelet probe, else 0.
+    #[inline(always)]
+    pub const fn probe(self) -> u32 {
+        (self.0 >> 7 & 1) as u32
     }
 }
 
@@ -88,7 +118,7 @@ pub struct Dir {
     pub number: u64,
     /// When the current message's first byte was seen; 0: not yet.
     pub first_ns: u64,
-    /// The last 16 bytes of the current line.
+    /// The last 16 bytes of the current line. Up to here is one cache line: all that most segments need.
     pub tail: [u64; 2],
     /// The start of a line that was cut by the segment's end.
     pub carry: [u64; CARRY / 8],
@@ -177,60 +207,79 @@ pub mod flag {
     pub const UNTOUCHED: u16 = 2048;
 }
 
-/// Value of map `CONNS`. `requests` and `answers` are worked on by different CPUs at once, each under its own lock;
-/// `fifo` is written at `head` by the first and read at `tail` by the second. Fields that one of the two writes with
-/// each message stand apart from those that the other reads.
+/// Bits of [`Conn::signs`].
+pub mod sign {
+    /// The other direction must look at this one: nothing was read yet, or it waits for a hole to be filled.
+    pub const LOOK: u8 = 1;
+    /// As [`super::flag::ENDED`].
+    pub const ENDED: u8 = 2;
+}
+
+/// Value of map `CONNS`. `requests` and `answers` are worked on by different CPUs at once, each under its own lock, and
+/// each with what only it needs behind it: a cache line that one CPU writes costs the other more than all else that it
+/// does with a packet. The two meet in the first 32 bytes, which change seldom, and in `fifo`, which the one writes and
+/// the other reads. In the kernel's element the value begins in the middle of a cache line, so `requests`, `answers` and
+/// `fifo` begin one each.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Conn {
     /// Index into `SLOTS` that its counts go to.
     pub slot: u32,
     /// 1: the pod asks, and `requests` is the direction from the pod.
-    pub client: u32,
+    pub client: u8,
     /// 1: a tunnel (CONNECT, upgrade); 2: HTTP/2.
-    pub mode: u32,
-    /// Index into `ROWS` that `row_key` leads to.
-    pub row: u32,
-    /// The last row that was counted, as the eight bytes of a [`crate::RowKey`]; 0: none.
-    pub row_key: u64,
+    pub mode: u8,
+    /// Bits of [`sign`]: what each direction, `requests` first, tells the other.
+    pub signs: [u8; 2],
     /// Distinguishes this connection's stash and streams from those of an earlier one of the same key.
     pub id: u64,
     /// Coarse clock at the last segment with payload.
     pub last_seen_ns: u64,
     /// First sequence number of `requests`.
     pub first_seq: u32,
-    /// 1: the request whose first line is still coming has been answered and counted already.
-    pub early: u32,
-    /// HTTP/2 streams that wait for an answer.
-    pub streams: u32,
-    /// Of `streams`, the kubelet probes.
-    pub probe_streams: u32,
-    /// Zero.
-    pub reserved: u32,
-    /// Requests beyond a full `fifo`, oldest described by `over_first`.
+    /// One past the last request that found `fifo` full: those before it may be in `STREAMS`, at [`Conn::over_key`].
     pub over: u32,
-    /// Describes all of `over`.
-    pub over_first: Pending,
+    /// From whoever asks.
+    pub requests: Dir,
     /// Requests pushed; index modulo [`FIFO`].
     pub head: u32,
     /// `tail` as the pushing side saw it last.
     pub tail_seen: u32,
-    /// Sorted by arrival.
-    pub fifo: [Pending; FIFO],
-    /// From whoever asks.
-    pub requests: Dir,
-    /// Requests popped.
-    pub tail: u32,
-    /// Requests taken from `over`.
-    pub over_taken: u32,
+    /// 1: the request whose first line is still coming has been answered and counted already.
+    pub early: u32,
+    /// HTTP/2 streams that wait for an answer.
+    pub streams: u32,
+    /// Kubelet probes that wait for an answer.
+    pub probes: u32,
+    /// Zero.
+    pub reserved: [u32; 9],
     /// From whoever answers.
     pub answers: Dir,
+    /// Requests popped.
+    pub tail: u32,
+    /// Index into `ROWS` that `row_key` leads to.
+    pub row: u32,
+    /// The last row that was counted, as the eight bytes of a [`crate::RowKey`]; 0: none.
+    pub row_key: u64,
+    /// Zero.
+    pub reserved_too: [u64; 5],
+    /// Sorted by arrival.
+    pub fifo: [Pending; FIFO],
 }
 
 impl Conn {
     /// Requests that wait for an answer, as far as one CPU can say.
     pub const fn outstanding(&self) -> u32 {
-        self.head.wrapping_sub(self.tail) + self.over.wrapping_sub(self.over_taken) + self.streams
+        self.head.wrapping_sub(self.tail) + self.streams
+    }
+
+    /// Key of the request number `index` in `STREAMS`, whose streams have 31 bits.
+    #[inline(always)]
+    pub const fn over_key(&self, index: u32) -> StreamKey {
+        StreamKey {
+            conn: self.id,
+            stream: 1 << 32 | index as u64,
+        }
     }
 }
 
@@ -285,7 +334,7 @@ pub struct Stash {
 pub struct StreamKey {
     /// [`Conn::id`].
     pub conn: u64,
-    /// HTTP/2 stream identifier.
+    /// HTTP/2 stream identifier, or see [`Conn::over_key`].
     pub stream: u64,
 }
 
@@ -389,7 +438,11 @@ const _: () = {
     assert!(size_of::<ConnKey>() == 40);
     assert!(size_of::<H2>() == 40);
     assert!(size_of::<Dir>() == 136);
-    assert!(size_of::<Conn>() == 88 + 8 * FIFO + 2 * 136);
+    assert!(offset_of!(Conn, requests) == 32);
+    assert!(offset_of!(Conn, answers) == 32 + 3 * 64);
+    assert!(offset_of!(Conn, fifo) == 32 + 6 * 64);
+    assert!(offset_of!(Dir, carry) == 64);
+    assert!(size_of::<Conn>() == 32 + 6 * 64 + 8 * FIFO);
     assert!(size_of::<FragKey>() == 40);
     assert!(size_of::<Segment>() == 56);
 };

@@ -42,20 +42,30 @@ pub struct RowKey {
     pub status: u16,
 }
 
-/// Element of the mmapable array `ROWS`.
+/// Buckets of one [`RowLine`].
+pub const LINE_BUCKETS: usize = 14;
+
+/// Element of the mmapable array `ROWS`: answered requests (or ended gRPC calls) by duration. Their number is the sum of
+/// the buckets.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Row {
-    /// Answered requests (or ended gRPC calls).
-    pub count: u64,
-    /// Sum of durations, ns.
+    /// Bucket `b` is in line `b / LINE_BUCKETS`; see [`bucket_of`].
+    pub lines: [RowLine; BUCKETS.div_ceil(LINE_BUCKETS)],
+}
+
+/// A cache line of a [`Row`]: a request is counted in one.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct RowLine {
+    /// Sum of the durations of this line's requests, ns.
     pub duration_sum_ns: u64,
-    /// Requests by duration; see [`bucket_of`].
-    pub buckets: [u32; BUCKETS],
+    /// Requests by duration.
+    pub buckets: [u32; LINE_BUCKETS],
 }
 
 /// Element of the mmapable array `SLOTS`. What is only read with most packets, what is written with each request and what
-/// is written with each answer are in cache lines of their own.
+/// is written seldom are in cache lines of their own.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 pub struct Slot {
@@ -67,24 +77,35 @@ pub struct Slot {
     pub holes: u64,
     /// Connections whose first bytes to the pod are a TLS record.
     pub tls: u64,
-    /// Zero.
-    pub reserved: [u64; 4],
-    /// Requests whose first line was seen whole.
-    pub started: u64,
-    /// Of these, kubelet probes.
-    pub probe_started: u64,
     /// Started and never answered.
     pub aborted: u64,
     /// Of these, kubelet probes.
     pub probe_aborted: u64,
     /// Zero.
-    pub reserved_too: [u64; 4],
+    pub reserved: [u64; 2],
     /// By [`Loss`].
     pub losses: [u64; Loss::COUNT],
+    /// What is written with each request: CPU `n` writes to element `n % SHARDS`.
+    pub shards: [SlotShard; SHARDS],
+}
+
+/// Elements of [`Slot::shards`].
+pub const SHARDS: usize = 4;
+
+/// A cache line of a [`Slot`] that few CPUs write to.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct SlotShard {
+    /// Requests whose first line was seen whole.
+    pub started: u64,
+    /// Of these, kubelet probes.
+    pub probe_started: u64,
     /// The latest duration of a request that is no probe, ns.
     pub duration_last_ns: u64,
+    /// Monotonic clock when it was counted: the latest of all shards is the target's.
+    pub duration_last_at_ns: u64,
     /// Zero.
-    pub reserved_more: [u64; 7],
+    pub reserved: [u64; 4],
 }
 
 /// What was seen and not counted, and why: index into [`Slot::losses`].
@@ -122,7 +143,7 @@ impl Loss {
     pub const COUNT: usize = 16;
 
     /// All reasons, in the order of their numbers, with the name that users see and whether the lost
-    /// request had been counted in [`Slot::started`].
+    /// request had been counted in [`SlotShard::started`].
     pub const ALL: [(Self, &'static str, bool); 12] = [
         (Self::TableFull, "table-full", false),
         (Self::Evicted, "evicted", true),
@@ -208,8 +229,9 @@ pub const fn bucket_of(ns: u64) -> u32 {
 const _: () = {
     assert!(size_of::<TargetEntry>() == 16);
     assert!(size_of::<RowKey>() == 8);
-    assert!(size_of::<Row>() == 16 + 4 * BUCKETS);
-    assert!(size_of::<Slot>() == 128 + 8 * Loss::COUNT + 64);
+    assert!(size_of::<RowLine>() == 64);
+    assert!(size_of::<SlotShard>() == 64);
+    assert!(size_of::<Slot>() == 64 + 8 * Loss::COUNT + 64 * SHARDS);
     assert!(bucket_of(0) == 0);
     assert!(bucket_of(1_000_000_000) == 160);
     assert!(bucket_of(u64::MAX) == 207);

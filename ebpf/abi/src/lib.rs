@@ -12,12 +12,13 @@ mod method;
 pub use conn::{
     CARRY, Conn, ConnKey, Dir, Edge, FIFO, FragKey, FragValue, H2, Pending, STASH_BYTES,
     STASH_SEGMENTS, Scratch, Segment, Stash, StashKey, StreamKey, StreamValue, TABLE, WINDOW, edge,
-    flag,
+    flag, sign,
 };
 pub use counters::{
-    BUCKETS, Loss, ROW_GRPC, ROW_PROBE, Row, RowKey, Slot, TargetEntry, bucket_of, target_flag,
+    BUCKETS, LINE_BUCKETS, Loss, ROW_GRPC, ROW_PROBE, Row, RowKey, RowLine, SHARDS, Slot,
+    SlotShard, TargetEntry, bucket_of, target_flag,
 };
 pub use method::{METHOD_OTHER, METHODS, method_key, method_key_huffman};
 
 /// Raised with every change of a layout here; the loader refuses an object of another version.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;

@@ -1,9 +1,12 @@
 //! Requests in flight, and where they end: in a row, aborted, or lost by name.
 
-use owlk8s_ebpf_abi::{Conn, FIFO, Loss, Pending, ROW_GRPC, ROW_PROBE, RowKey, Slot, bucket_of};
+use owlk8s_ebpf_abi::{
+    Conn, FIFO, LINE_BUCKETS, Loss, Pending, ROW_GRPC, ROW_PROBE, RowKey, RowLine, SHARDS, Slot,
+    SlotShard, StreamValue, bucket_of,
+};
 
 use crate::World;
-use crate::cpu::{add, add_u32};
+use crate::cpu::{add, add_u32, opaque};
 
 /// Counts `n` that were seen and cannot be counted otherwise.
 #[inline(always)]
@@ -11,61 +14,108 @@ pub(crate) unsafe fn lose(slot: *mut Slot, why: Loss, n: u64) {
     add((&raw mut (*slot).losses).cast::<u64>().add(why as usize), n);
 }
 
+/// The part of a target's counters that this CPU writes to.
+#[inline(always)]
+unsafe fn shard<W: World>(world: &W, slot: *mut Slot) -> *mut SlotShard {
+    (&raw mut (*slot).shards)
+        .cast::<SlotShard>()
+        .add(opaque(world.cpu() & (SHARDS as u32 - 1)) as usize)
+}
+
 /// One more request began.
 #[inline(always)]
-pub(crate) unsafe fn start(slot: *mut Slot) {
-    add(&raw mut (*slot).started, 1);
+pub(crate) unsafe fn start<W: World>(world: &W, slot: *mut Slot) {
+    add(&raw mut (*shard(world, slot)).started, 1);
+}
+
+/// It is a kubelet probe, and waits.
+#[inline(always)]
+pub(crate) unsafe fn start_probe<W: World>(world: &W, conn: *mut Conn, slot: *mut Slot) {
+    add(&raw mut (*shard(world, slot)).probe_started, 1);
+    add_u32(&raw mut (*conn).probes, 1);
+}
+
+/// A request waits no more.
+#[inline(always)]
+pub(crate) unsafe fn settle(conn: *mut Conn, request: Pending) {
+    if request.probe() != 0 {
+        add_u32(&raw mut (*conn).probes, u32::MAX);
+    }
+}
+
+/// Where the request number `index` waits.
+#[inline(always)]
+unsafe fn place(conn: *mut Conn, index: u32) -> *mut Pending {
+    (&raw mut (*conn).fifo)
+        .cast::<Pending>()
+        .add(index as usize % FIFO)
 }
 
 /// A request's first line is complete.
 #[inline(always)]
-pub(crate) unsafe fn push(conn: *mut Conn, slot: *mut Slot, request: Pending) {
-    start(slot);
+pub(crate) unsafe fn push<W: World>(world: &W, conn: *mut Conn, slot: *mut Slot, request: Pending) {
+    start(world, slot);
     let head = (*conn).head;
     if head.wrapping_sub((*conn).tail_seen) >= FIFO as u32 {
         (*conn).tail_seen = (*conn).tail;
     }
-    if head.wrapping_sub((*conn).tail_seen) >= FIFO as u32
-        || (*conn).over != 0 && (*conn).over != (*conn).over_taken
-    {
-        (*conn).over_first = request;
-        (*conn).over = (*conn).over.wrapping_add(1);
-        return;
+    if head.wrapping_sub((*conn).tail_seen) < FIFO as u32 {
+        *place(conn, head) = request.of_lap(head);
+    } else {
+        let value = StreamValue {
+            request,
+            last_seen_ns: 0,
+            status: 0,
+            answered: 0,
+        };
+        // Where there is no room its answer will find `Pending::UNKNOWN`.
+        world.open_stream(&(*conn).over_key(head), value);
+        (*conn).over = head.wrapping_add(1);
     }
-    (*conn).fifo[head as usize % FIFO] = request;
     (*conn).head = head.wrapping_add(1);
 }
 
 /// The request that was pushed last is a kubelet probe.
 #[inline(always)]
-pub(crate) unsafe fn mark_probe(conn: *mut Conn, slot: *mut Slot) {
+pub(crate) unsafe fn mark_probe<W: World>(world: &W, conn: *mut Conn, slot: *mut Slot) {
     if (*conn).outstanding() == 0 {
         // Answered before its head was complete.
         return;
     }
-    add(&raw mut (*slot).probe_started, 1);
-    if (*conn).over != (*conn).over_taken {
-        (*conn).over_first.0 |= Pending::PROBE;
+    start_probe(world, conn, slot);
+    let last = (*conn).head.wrapping_sub(1);
+    if (*conn).over == (*conn).head {
+        if let Some(open) = world.stream(&(*conn).over_key(last)) {
+            (*open).request.0 |= Pending::PROBE;
+        }
         return;
     }
-    let last = (*conn).head.wrapping_sub(1) as usize % FIFO;
-    (*conn).fifo[last].0 |= Pending::PROBE;
+    (*place(conn, last)).0 |= Pending::PROBE;
 }
 
 /// The oldest request that waits; leaves.
 #[inline(always)]
-pub(crate) unsafe fn pop(conn: *mut Conn) -> Option<Pending> {
+pub(crate) unsafe fn pop<W: World>(world: &W, conn: *mut Conn) -> Option<Pending> {
     let tail = (*conn).tail;
-    if tail != (*conn).head {
-        let request = (*conn).fifo[tail as usize % FIFO];
-        (*conn).tail = tail.wrapping_add(1);
-        Some(request)
-    } else if (*conn).over != (*conn).over_taken {
-        (*conn).over_taken = (*conn).over_taken.wrapping_add(1);
-        Some((*conn).over_first)
-    } else {
-        None
+    let at = place(conn, tail);
+    let mut request = *at;
+    if ((*conn).over.wrapping_sub(tail) as i32) > 0 {
+        let key = (*conn).over_key(tail);
+        if let Some(open) = world.stream(&key) {
+            request = (*open).request.of_lap(tail);
+            world.close_stream(&key);
+        } else if (request.0 ^ Pending::lap(tail)) & Pending::LAP != 0 {
+            request = Pending::UNKNOWN.of_lap(tail);
+        }
+        // What an earlier lap left here must not be taken for the next one's.
+        *at = request;
     }
+    if (request.0 ^ Pending::lap(tail)) & Pending::LAP != 0 {
+        return None;
+    }
+    (*conn).tail = tail.wrapping_add(1);
+    settle(conn, request);
+    Some(request)
 }
 
 /// `request` was answered with the final `status` whose first byte was seen at `now_ns`.
@@ -102,20 +152,14 @@ pub(crate) unsafe fn answered<W: World>(
         (*conn).row_key = word;
         index
     };
-    let Some(row) = world.row_at(index) else {
+    if !add_to(world, index, duration_ns) {
         lose(slot, Loss::RowsFull, 1);
         return;
-    };
-    add_u32(
-        (&raw mut (*row).buckets)
-            .cast::<u32>()
-            .add(bucket_of(duration_ns) as usize),
-        1,
-    );
-    add(&raw mut (*row).duration_sum_ns, duration_ns);
-    add(&raw mut (*row).count, 1);
+    }
     if !probe {
-        (*slot).duration_last_ns = duration_ns;
+        let shard = shard(world, slot);
+        (*shard).duration_last_ns = duration_ns;
+        (*shard).duration_last_at_ns = now_ns;
     }
 }
 
@@ -128,11 +172,27 @@ pub(crate) unsafe fn grpc<W: World>(world: &W, conn: *mut Conn, status: u16) {
         method: 0,
         status,
     };
-    if let Some(index) = world.row(key)
-        && let Some(row) = world.row_at(index)
-    {
-        add(&raw mut (*row).count, 1);
+    if let Some(index) = world.row(key) {
+        add_to(world, index, 0);
     }
+}
+
+/// Adds one request to a row; false when there is no such row.
+#[inline(always)]
+unsafe fn add_to<W: World>(world: &W, index: u32, duration_ns: u64) -> bool {
+    let Some(row) = world.row_at(index) else {
+        return false;
+    };
+    let bucket = bucket_of(duration_ns) as usize;
+    let line = (&raw mut (*row).lines)
+        .cast::<RowLine>()
+        .add(bucket / LINE_BUCKETS);
+    let count = (&raw mut (*line).buckets)
+        .cast::<u32>()
+        .add(bucket % LINE_BUCKETS);
+    add_u32(count, 1);
+    add(&raw mut (*line).duration_sum_ns, duration_ns);
+    true
 }
 
 /// `why` of [`drain`] for requests that nobody answered.
@@ -145,24 +205,24 @@ pub const ABORTED: u32 = u32::MAX;
 /// As [`World`] says of its pointers.
 #[inline(always)]
 pub unsafe fn drain(conn: *mut Conn, slot: *mut Slot, why: u32) {
-    let (mut all, mut probes) = (0u64, 0u64);
-    let mut left = FIFO;
-    let mut tail = (*conn).tail;
-    let head = (*conn).head;
-    while left > 0 && tail != head {
-        left -= 1;
-        all += 1;
-        probes += (*conn).fifo[tail as usize % FIFO].0 >> 7 & 1;
-        tail = tail.wrapping_add(1);
+    let (head, mut tail) = ((*conn).head, (*conn).tail);
+    let all = u64::from((*conn).outstanding());
+    let probes = u64::from((*conn).probes);
+    if ((*conn).over.wrapping_sub(tail) as i32) > 0 {
+        // What an earlier lap left must not be taken for the next one's: see `pop`. The host lets go what is in `STREAMS`.
+        let mut left = FIFO;
+        if head.wrapping_sub(tail) > FIFO as u32 {
+            tail = head.wrapping_sub(FIFO as u32);
+        }
+        while left > 0 && tail != head {
+            left -= 1;
+            *place(conn, tail) = Pending::UNKNOWN.of_lap(tail);
+            tail = tail.wrapping_add(1);
+        }
     }
-    (*conn).tail = tail;
-    let over = (*conn).over.wrapping_sub((*conn).over_taken);
-    (*conn).over_taken = (*conn).over;
-    let streams = (*conn).streams;
+    (*conn).tail = head;
     (*conn).streams = 0;
-    all += u64::from(over) + u64::from(streams);
-    probes += u64::from(over) * ((*conn).over_first.0 >> 7 & 1) + u64::from((*conn).probe_streams);
-    (*conn).probe_streams = 0;
+    (*conn).probes = 0;
     if all == 0 {
         return;
     }

@@ -572,10 +572,9 @@ unsafe fn request<W: World>(scan: &mut Scan<W>) {
         lose(slot, Loss::StreamsFull, 1);
         return;
     }
-    add(&raw mut (*slot).started, 1);
+    count::start(&*scan.world, slot);
     if (*h2).agent != 0 {
-        add(&raw mut (*slot).probe_started, 1);
-        add_u32(&raw mut (*conn).probe_streams, 1);
+        count::start_probe(&*scan.world, conn, slot);
     }
     add_u32(&raw mut (*conn).streams, 1);
 }
@@ -626,9 +625,7 @@ unsafe fn answer<W: World>(scan: &mut Scan<W>) {
 #[inline(always)]
 unsafe fn waits_no_more(conn: *mut Conn, request: Pending) {
     add_u32(&raw mut (*conn).streams, u32::MAX);
-    if request.0 & Pending::PROBE != 0 {
-        add_u32(&raw mut (*conn).probe_streams, u32::MAX);
-    }
+    count::settle(conn, request);
 }
 
 /// The answer's last DATA.

@@ -1,6 +1,6 @@
 //! HTTP/1 messages: start lines, the few fields that framing needs, and what follows a head (RFC 9112).
 
-use owlk8s_ebpf_abi::{Conn, Dir, Loss, METHOD_OTHER, Pending, Slot, flag};
+use owlk8s_ebpf_abi::{Dir, Loss, METHOD_OTHER, Pending, flag};
 
 use crate::World;
 use crate::bytes::{find, first, index, is_token, lower, mask, word};
@@ -199,7 +199,7 @@ pub(crate) unsafe fn status<W: World>(scan: &mut Scan<W>, at: *const u8, avail: 
 /// What the pod sent is no HTTP/1 answer.
 #[inline(always)]
 unsafe fn unparsable<W: World>(scan: &mut Scan<W>) {
-    if (*scan.dir).flags & flag::TENTATIVE == 0 && count::pop(scan.conn).is_some() {
+    if (*scan.dir).flags & flag::TENTATIVE == 0 && count::pop(&*scan.world, scan.conn).is_some() {
         lose(scan.slot, Loss::UnparsableAnswer, 1);
     }
     lost(scan);
@@ -264,7 +264,7 @@ unsafe fn known_field<W: World>(scan: &mut Scan<W>, at: *const u8, w0: u64) {
             && (*dir).flags & flag::HEAD != 0 =>
         {
             (*dir).flags &= !flag::HEAD;
-            count::mark_probe(scan.conn, scan.slot);
+            count::mark_probe(&*scan.world, scan.conn, scan.slot);
         }
         name if name & mask(7) == word(b"expect:") && !scan.answers => (*dir).flags |= flag::EXPECT,
         name if name == word(b"upgrade:") && lower(w1) & mask(4) == word(b" h2c") => {
@@ -382,7 +382,7 @@ unsafe fn request_line<W: World>(scan: &mut Scan<W>, last: u64, before: u8) {
         return;
     }
     let request = Pending::new((*dir).first_ns, (*dir).method, minor == b'0');
-    count::push(scan.conn, scan.slot, request);
+    count::push(&*scan.world, scan.conn, scan.slot, request);
 }
 
 #[inline(always)]
@@ -397,10 +397,14 @@ unsafe fn status_line<W: World>(scan: &mut Scan<W>) {
     }
     (*dir).flags = kept | flag::FINAL;
     (*dir).method = GET;
-    let Some(request) = count::pop(conn).or_else(|| early(conn, scan.slot)) else {
+    let Some(request) = count::pop(&*scan.world, conn).or_else(|| early(scan)) else {
         lose(scan.slot, Loss::Unsolicited, 1);
         return;
     };
+    if request.of_lap(0) == Pending::UNKNOWN.of_lap(0) {
+        lose(scan.slot, Loss::Desync, 1);
+        return;
+    }
     (*dir).method = request.method();
     let protocol = if request.0 & Pending::HTTP10 != 0 {
         10
@@ -420,7 +424,8 @@ unsafe fn status_line<W: World>(scan: &mut Scan<W>) {
 
 /// The request that is answered before its first line is complete (408, 414), if there is one.
 #[inline(always)]
-unsafe fn early(conn: *mut Conn, slot: *mut Slot) -> Option<Pending> {
+unsafe fn early<W: World>(scan: &Scan<W>) -> Option<Pending> {
+    let conn = scan.conn;
     let requests = &raw const (*conn).requests;
     let in_line = (*requests).state == state::LINE && (*requests).line == line::REQUEST;
     let begun = in_line || (*requests).state == state::START && (*requests).carry_len != 0;
@@ -428,7 +433,7 @@ unsafe fn early(conn: *mut Conn, slot: *mut Slot) -> Option<Pending> {
         return None;
     }
     (*conn).early = 1;
-    count::start(slot);
+    count::start(&*scan.world, scan.slot);
     let method = if in_line {
         (*requests).method
     } else {

@@ -51,6 +51,8 @@ pub trait World {
     fn now(&self) -> u64;
     /// Monotonic clock, a few milliseconds coarse and cheap.
     fn now_coarse(&self) -> u64;
+    /// The number of the CPU that this runs on.
+    fn cpu(&self) -> u32;
 
     /// This CPU's working memory.
     fn scratch(&self) -> Option<*mut Scratch>;

@@ -192,7 +192,7 @@ pub(crate) unsafe fn lost<W>(scan: &mut Scan<W>) {
 
 /// Skips up to `avail` bytes of what is to be skipped, and moves to what follows when all is; how many.
 #[inline(always)]
-pub(crate) unsafe fn skip(dir: *mut Dir, mode: u32, avail: u32) -> u32 {
+pub(crate) unsafe fn skip(dir: *mut Dir, mode: u8, avail: u32) -> u32 {
     let left = (*dir).left;
     if (*dir).state == state::IGNORE || left == u64::MAX {
         return avail;

@@ -2,7 +2,7 @@
 
 use owlk8s_ebpf_abi::{
     Conn, Dir, Edge, Loss, STASH_BYTES, STASH_SEGMENTS, Scratch, Slot, StashKey, TargetEntry, edge,
-    flag,
+    flag, sign,
 };
 
 use crate::bytes::{is_token, mask, word};
@@ -74,9 +74,13 @@ pub unsafe fn observe<W: World>(world: &W, target: &TargetEntry, to_pod: bool) {
         },
     };
     let client = (*conn).client != 0;
-    let slot = match world.slot((*conn).slot) {
-        Some(slot) => slot,
-        None => return,
+    let slot = if client {
+        match world.slot((*conn).slot) {
+            Some(slot) => slot,
+            None => return,
+        }
+    } else {
+        slot
     };
     let dir = if to_pod == client {
         &raw mut (*conn).answers
@@ -202,7 +206,8 @@ unsafe fn enter<W: World>(
     } else {
         target.client_slot
     };
-    (*new).client = u32::from(!to_pod);
+    (*new).client = u8::from(!to_pod);
+    (*new).signs = [sign::LOOK; 2];
     (*new).last_seen_ns = world.now_coarse();
     (*new).id = (world.now() << 16 ^ u64::from(key.remote_port)) & (u64::MAX >> 1);
     (*new).first_seq = start;
@@ -345,11 +350,13 @@ unsafe fn follow<W: World>(flow: &Flow<W>) {
         return;
     }
     let back = flow.back();
-    if (*back.dir).flags & flag::FIRST != 0 && has(&*segment, ACK) {
-        skip_unseen(&back, (*segment).ack);
-    }
-    if (*back.dir).stashed != 0 {
-        pass_hole(&back, (*segment).ack);
+    if signs(&back) & sign::LOOK != 0 {
+        if (*back.dir).flags & flag::FIRST != 0 && has(&*segment, ACK) {
+            skip_unseen(&back, (*segment).ack);
+        }
+        if (*back.dir).stashed != 0 {
+            pass_hole(&back, (*segment).ack);
+        }
     }
     if (*segment).len == 0 && !has(&*segment, FIN) {
         return;
@@ -386,8 +393,8 @@ unsafe fn follow<W: World>(flow: &Flow<W>) {
     if flags & flag::FIN != 0 && (*dir).next == (*dir).fin {
         (*dir).flags = flags | flag::ENDED;
     }
-    unlock(&raw mut (*dir).lock);
-    ended(flow, &back);
+    release(flow);
+    ended(flow);
 }
 
 /// What came and was acknowledged before the connection was entered is not waited for: an HTTP/2 server's first frames
@@ -400,7 +407,7 @@ unsafe fn skip_unseen<W: World>(flow: &Flow<W>, ack: u32) {
         if (*dir).flags & flag::FIRST != 0 && (*dir).next.wrapping_add(ahead) == ack {
             (*dir).next = ack;
         }
-        unlock(&raw mut (*dir).lock);
+        release(flow);
     }
 }
 
@@ -413,11 +420,19 @@ unsafe fn resets(dir: *mut Dir, seq: u32) -> bool {
     ahead == 0 || ahead == 1 && flags & flag::FIN != 0 || flags & flag::GUESS != 0
 }
 
+/// What a direction tells the other.
+#[inline(always)]
+unsafe fn signs<W>(flow: &Flow<W>) -> u8 {
+    let [requests, answers] = (*flow.conn).signs;
+    if flow.answers { answers } else { requests }
+}
+
 /// What the end of a direction ends.
 #[inline(always)]
-unsafe fn ended<W: World>(flow: &Flow<W>, back: &Flow<W>) {
+unsafe fn ended<W: World>(flow: &Flow<W>) {
     let conn = flow.conn;
-    if (*conn).answers.flags & flag::ENDED == 0 {
+    let [of_requests, of_answers] = (*conn).signs;
+    if of_answers & sign::ENDED == 0 {
         return;
     }
     let answers = &raw mut (*conn).answers;
@@ -425,7 +440,7 @@ unsafe fn ended<W: World>(flow: &Flow<W>, back: &Flow<W>) {
         (*flow.world).drain(conn, flow.slot, ABORTED);
         unlock(&raw mut (*answers).lock);
     }
-    if (*back.dir).flags & (*flow.dir).flags & flag::ENDED != 0 {
+    if of_requests & sign::ENDED != 0 {
         forget(flow);
     }
 }
@@ -434,6 +449,25 @@ unsafe fn ended<W: World>(flow: &Flow<W>, back: &Flow<W>) {
 unsafe fn lock<W: World>(dir: *mut Dir) -> bool {
     let at = &raw mut (*dir).lock;
     try_lock(at) || W::spin(&mut Spin { at, taken: false })
+}
+
+/// Gives a direction back, and says what the other must know of it.
+#[inline(always)]
+unsafe fn release<W: World>(flow: &Flow<W>) {
+    let (dir, at) = (
+        flow.dir,
+        (&raw mut (*flow.conn).signs)
+            .cast::<u8>()
+            .add(usize::from(flow.answers)),
+    );
+    let flags = (*dir).flags;
+    let look = flags & flag::FIRST != 0 || (*dir).stashed != 0;
+    let ended = flags & flag::ENDED != 0;
+    let signs = if look { sign::LOOK } else { 0 } | if ended { sign::ENDED } else { 0 };
+    if *at != signs {
+        *at = signs;
+    }
+    unlock(&raw mut (*dir).lock);
 }
 
 /// What a CPU that waits for a direction works with.
@@ -467,6 +501,7 @@ unsafe fn close<W: World>(flow: &Flow<W>) {
     let answers = &raw mut (*flow.conn).answers;
     if lock::<W>(answers) {
         (*answers).flags |= flag::ENDED;
+        (*flow.conn).signs[1] |= sign::ENDED;
         (*flow.world).drain(flow.conn, flow.slot, ABORTED);
         unlock(&raw mut (*answers).lock);
     }
@@ -753,5 +788,5 @@ unsafe fn pass_hole<W: World>(flow: &Flow<W>, ack: u32) {
         resume_at(flow, next.wrapping_add(nearest));
         replay(flow);
     }
-    unlock(&raw mut (*dir).lock);
+    release(flow);
 }

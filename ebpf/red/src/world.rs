@@ -4,7 +4,8 @@ use core::ffi::c_void;
 
 use aya_ebpf::bindings::{__sk_buff, BPF_ANY};
 use aya_ebpf::helpers::generated::{
-    bpf_ktime_get_coarse_ns, bpf_ktime_get_ns, bpf_loop, bpf_skb_load_bytes,
+    bpf_get_smp_processor_id, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns, bpf_loop,
+    bpf_skb_load_bytes,
 };
 use owlk8s_ebpf_abi::{
     Conn, ConnKey, Edge, FragKey, FragValue, Loss, METHOD_OTHER, Row, RowKey, Scratch, Slot, Stash,
@@ -115,6 +116,12 @@ impl World for Kernel {
     fn now_coarse(&self) -> u64 {
         // SAFETY: no argument.
         unsafe { bpf_ktime_get_coarse_ns() }
+    }
+
+    #[inline(always)]
+    fn cpu(&self) -> u32 {
+        // SAFETY: no argument.
+        unsafe { bpf_get_smp_processor_id() }
     }
 
     #[inline(always)]

@@ -29,9 +29,9 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ow
 pub struct Options {
     /// Most targets at once; each takes a file descriptor, for which the process's limit is raised where it may be.
     pub targets: u32,
-    /// Most combinations of target, protocol, method and status (848 bytes each).
+    /// Most combinations of target, protocol, method and status (960 bytes each).
     pub rows: u32,
-    /// Most connections at once over all targets (584 bytes each, when used).
+    /// Most connections at once over all targets (1 KiB each, when used).
     pub connections: u32,
     /// Count what the targets ask of others, too.
     pub count_client: bool,

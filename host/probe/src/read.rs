@@ -5,7 +5,7 @@ mod row;
 use std::borrow::Cow;
 use std::mem::offset_of;
 
-use owlk8s_ebpf_abi::{Loss, ROW_GRPC, RowKey, Slot};
+use owlk8s_ebpf_abi::{Loss, ROW_GRPC, RowKey, SHARDS, Slot, SlotShard};
 use owlk8s_model::{Counters, Direction, GrpcRow, Losses, Row};
 
 use crate::ProbeError;
@@ -64,7 +64,7 @@ impl RowReader {
             {
                 let words = maps.rows.element(index);
                 if key.protocol == ROW_GRPC {
-                    let count = row::count(words);
+                    let count = row::count(words, index, &mut self.widened);
                     grpc.extend((count > 0).then_some(GrpcRow {
                         direction,
                         status: key.status,
@@ -97,19 +97,31 @@ pub(crate) fn counters(slot: Words<'_>) -> Counters {
     }
     let probe_aborted = slot.get(offset_of!(Slot, probe_aborted));
     let aborted = slot.get(offset_of!(Slot, aborted));
-    let probe_started = slot.get(offset_of!(Slot, probe_started));
+    let probe_started = shards(slot, offset_of!(SlotShard, probe_started)).sum();
+    let started = shards(slot, offset_of!(SlotShard, started)).sum();
+    // Of equal times, all zero before the first request, it does not matter which.
+    let (_, duration_last_ns) = shards(slot, offset_of!(SlotShard, duration_last_at_ns))
+        .zip(shards(slot, offset_of!(SlotShard, duration_last_ns)))
+        .max()
+        .unwrap_or_default();
     Counters {
-        started: slot.get(offset_of!(Slot, started)),
+        started,
         probe_started,
         aborted,
         probe_aborted,
-        duration_last_ns: slot.get(offset_of!(Slot, duration_last_ns)),
+        duration_last_ns,
         lost,
         losses,
         segments_to_pod: slot.get(offset_of!(Slot, segments_to_pod)),
         segments_from_pod: slot.get(offset_of!(Slot, segments_from_pod)),
         tls: slot.get(offset_of!(Slot, tls)),
     }
+}
+
+/// The u64 at `offset` bytes of each shard.
+fn shards(slot: Words<'_>, offset: usize) -> impl Iterator<Item = u64> {
+    let first = offset_of!(Slot, shards) + offset;
+    (0..SHARDS).map(move |shard| slot.get(first + shard * size_of::<SlotShard>()))
 }
 
 /// Where in a [`Slot`] a loss is counted, bytes.

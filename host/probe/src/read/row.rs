@@ -2,15 +2,12 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::mem::offset_of;
 
-use owlk8s_ebpf_abi::{BUCKETS, METHODS, ROW_PROBE, Row as Layout, RowKey};
+use owlk8s_ebpf_abi::{BUCKETS, LINE_BUCKETS, METHODS, ROW_PROBE, RowKey, RowLine};
 use owlk8s_model::{Direction, FIRST_BUCKET, Histogram, Method, Protocol, Row};
 
 use crate::sys::Words;
 
-/// A request is added to count, sum and bucket one after the other; reading again this often meets a row at rest.
-const ATTEMPTS: usize = 4;
 /// The kernel's buckets have 32 bits. From half of that on, what they held is carried on here.
 const WIDEN_FROM: u64 = 1 << 31;
 
@@ -23,7 +20,11 @@ impl Widened {
         self.0.remove(&row);
     }
 
+    /// The row's buckets, whether they fit into 32 bits or not.
     fn latency(&mut self, row: u32, kernel: &Kernel) -> Histogram {
+        if kernel.total() < WIDEN_FROM && !self.0.contains_key(&row) {
+            return kernel.latency();
+        }
         Histogram::trimmed(FIRST_BUCKET, self.carry(row, kernel))
     }
 
@@ -38,8 +39,8 @@ impl Widened {
 }
 
 /// How often the row was counted.
-pub(super) fn count(row: Words<'_>) -> u64 {
-    row.get(offset_of!(Layout, count))
+pub(super) fn count(words: Words<'_>, index: u32, widened: &mut Widened) -> u64 {
+    widened.latency(index, &Kernel::of(words)).count()
 }
 
 /// The row's values under the names of its key; None before its first request, and for a protocol that is not known.
@@ -56,18 +57,12 @@ pub(super) fn read(
         20 => Protocol::Http2,
         _ => return None,
     };
-    let kernel = consistent(words);
-    let latency = if kernel.count < WIDEN_FROM {
-        kernel.latency()
-    } else {
-        widened.latency(index, &kernel)
-    };
+    let kernel = Kernel::of(words);
+    let latency = widened.latency(index, &kernel);
     let method = METHODS
         .get(usize::from(key.method))
         .copied()
         .unwrap_or(METHODS[0]);
-    // The kernel adds to a bucket before it adds to the count: what the buckets hold was answered, and a row whose
-    // count and buckets agree is worth more than the last request's place in the sum.
     let count = latency.count();
     (count > 0).then_some(Row {
         direction,
@@ -82,47 +77,44 @@ pub(super) fn read(
 }
 
 /// Two buckets of 32 bits in each word, the first in the lower half.
-type Pairs = [u64; BUCKETS / 2];
+type Pairs = [u64; PAIRS];
+const PAIRS: usize = BUCKETS.div_ceil(LINE_BUCKETS) * LINE_BUCKETS / 2;
 /// The first bucket of a pair.
 const LOWER: u64 = u32::MAX as u64;
 
 /// A row as the kernel keeps it.
 struct Kernel {
-    count: u64,
     duration_sum_ns: u64,
     pairs: Pairs,
 }
 
-/// The row, whose buckets belong to its count as far as it rests for a moment.
-fn consistent(words: Words<'_>) -> Kernel {
-    let mut kernel = Kernel {
-        count: 0,
-        duration_sum_ns: 0,
-        pairs: [0; BUCKETS / 2],
-    };
-    for _ in 0..ATTEMPTS {
-        kernel.count = count(words);
-        kernel.duration_sum_ns = words.get(offset_of!(Layout, duration_sum_ns));
-        for (pair, word) in kernel
-            .pairs
-            .iter_mut()
-            .zip(words.from(offset_of!(Layout, buckets)))
-        {
-            *pair = word;
-        }
-        let total: u64 = kernel
-            .pairs
-            .iter()
-            .map(|pair| (pair & LOWER) + (pair >> 32))
-            .sum();
-        if total == kernel.count || kernel.count >= WIDEN_FROM {
-            break;
-        }
-    }
-    kernel
-}
+/// Words of a [`RowLine`].
+const LINE: usize = size_of::<RowLine>() / 8;
 
 impl Kernel {
+    /// Each line's sum before its buckets: a request that is counted meanwhile is in the next reading's sum.
+    fn of(words: Words<'_>) -> Self {
+        let mut kernel = Self {
+            duration_sum_ns: 0,
+            pairs: [0; PAIRS],
+        };
+        let mut words = words.from(0);
+        for pairs in kernel.pairs.chunks_exact_mut(LINE - 1) {
+            kernel.duration_sum_ns += words.next().unwrap_or_default();
+            for (pair, word) in pairs.iter_mut().zip(&mut words) {
+                *pair = word;
+            }
+        }
+        kernel
+    }
+
+    fn total(&self) -> u64 {
+        self.pairs
+            .iter()
+            .map(|pair| (pair & LOWER) + (pair >> 32))
+            .sum()
+    }
+
     /// All buckets from pair `first` to pair `last`.
     fn buckets(&self, first: usize, last: usize) -> impl Iterator<Item = u64> + '_ {
         self.pairs[first..=last]
@@ -158,13 +150,11 @@ mod tests {
 
     fn kernel(buckets: &[(usize, u32)]) -> Kernel {
         let mut kernel = Kernel {
-            count: 0,
             duration_sum_ns: 0,
-            pairs: [0; BUCKETS / 2],
+            pairs: [0; PAIRS],
         };
         for &(bucket, count) in buckets {
             kernel.pairs[bucket / 2] |= u64::from(count) << (32 * (bucket % 2));
-            kernel.count += u64::from(count);
         }
         kernel
     }

@@ -3,7 +3,9 @@
 use std::mem::offset_of;
 use std::time::{Duration, Instant};
 
-use owlk8s_ebpf_abi::{Loss, ROW_GRPC, ROW_PROBE, Row, RowKey, Slot, bucket_of};
+use owlk8s_ebpf_abi::{
+    LINE_BUCKETS, Loss, ROW_GRPC, ROW_PROBE, RowKey, RowLine, Slot, SlotShard, bucket_of,
+};
 use owlk8s_model::{Direction, Protocol, Reading, TargetId, TargetReading, UnixNanos};
 
 use crate::{Interface, Options, Probe};
@@ -33,18 +35,21 @@ fn probe(targets: u32, client: bool) -> Probe {
 fn count(probe: &Probe, row: u32, key: RowKey, count: u64) {
     probe.maps.row_index.insert(&key, &row).unwrap();
     let words = probe.maps.rows.element(row);
-    words.add(offset_of!(Row, count), count);
-    words.add(offset_of!(Row, duration_sum_ns), count * 1_000_000);
     let bucket = bucket_of(1_000_000) as usize;
+    let line = bucket / LINE_BUCKETS * size_of::<RowLine>();
+    let bucket = bucket % LINE_BUCKETS;
     words.add(
-        offset_of!(Row, buckets) + 4 * (bucket & !1),
+        line + offset_of!(RowLine, duration_sum_ns),
+        count * 1_000_000,
+    );
+    words.add(
+        line + offset_of!(RowLine, buckets) + 4 * (bucket & !1),
         count << (32 * (bucket & 1)),
     );
-    probe
-        .maps
-        .slots
-        .element(key.slot)
-        .add(offset_of!(Slot, started), count);
+    probe.maps.slots.element(key.slot).add(
+        offset_of!(Slot, shards) + offset_of!(SlotShard, started),
+        count,
+    );
 }
 
 fn key(slot: u32, protocol: u8, method: u8, status: u16) -> RowKey {
