@@ -234,12 +234,33 @@ pub(crate) unsafe fn field<W: World>(scan: &mut Scan<W>, at: *const u8, avail: u
     if !enough(at, avail) {
         return carry(scan, at, avail);
     }
-    known_field(scan, at, w0);
+    known_field(scan, at, avail, w0);
+}
+
+/// Whether a line in a head must be looked at by [`field`].
+#[inline(always)]
+pub(crate) unsafe fn matters(at: *const u8, avail: u32) -> bool {
+    let name = lower(read_u64(at));
+    if avail < 8 {
+        return true;
+    }
+    match name as u8 {
+        // \n and \r in lower case.
+        b'*' | b'-' => true,
+        b'c' => {
+            name == word(b"content-")
+                && (avail < 16 || lower(read_u64(at.add(8))) & mask(7) == word(b"length:"))
+        }
+        b't' => name == word(b"transfer"),
+        b'u' => name == word(b"user-age") || name == word(b"upgrade:"),
+        b'e' => name & mask(7) == word(b"expect:"),
+        _ => false,
+    }
 }
 
 /// A field whose name begins like one that matters.
 #[inline(always)]
-unsafe fn known_field<W: World>(scan: &mut Scan<W>, at: *const u8, w0: u64) {
+unsafe fn known_field<W: World>(scan: &mut Scan<W>, at: *const u8, avail: u32, w0: u64) {
     let dir = scan.dir;
     let w1 = read_u64(at.add(8));
     let w2 = read_u64(at.add(16));
@@ -248,7 +269,8 @@ unsafe fn known_field<W: World>(scan: &mut Scan<W>, at: *const u8, w0: u64) {
             (*dir).state = state::LENGTH;
             (*dir).number = 0;
             (*dir).flags &= !flag::LENGTH;
-            return advance(scan, 15);
+            advance(scan, 15);
+            return length(scan, at.add(15), avail - 15);
         }
         name if name == word(b"transfer")
             && lower(w1) == word(b"-encodin")

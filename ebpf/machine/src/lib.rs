@@ -97,13 +97,21 @@ pub trait World {
     /// What was remembered.
     fn fragment(&self, key: &FragKey) -> Option<FragValue>;
 
-    // The three big pieces, each called from several places: in the kernel each is a global function, which the
+    // The big pieces, most of them called from several places: in the kernel each is a global function, which the
     // verifier looks at once and alone.
 
     /// [`parse`].
     unsafe fn parse(&self, scratch: *mut Scratch, slot_id: u32, slot: *mut Slot) -> bool;
     /// [`scan::read`].
     unsafe fn read(&self, conn: *mut Conn, slot: *mut Slot, scratch: *mut Scratch, how: u32);
+    /// [`scan::load_first`].
+    unsafe fn load_first(
+        &self,
+        conn: *mut Conn,
+        slot: *mut Slot,
+        scratch: *mut Scratch,
+        how: u32,
+    ) -> bool;
     /// [`drain`].
     unsafe fn drain(&self, conn: *mut Conn, slot: *mut Slot, why: u32);
 

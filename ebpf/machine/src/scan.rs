@@ -112,22 +112,53 @@ pub unsafe fn read<W: World>(
     scratch: *mut Scratch,
     how: u32,
 ) {
-    let answers = how & ANSWERS != 0;
-    let dir = if answers {
-        &raw mut (*conn).answers
-    } else {
-        &raw mut (*conn).requests
-    };
-    let mut scan = Scan {
-        world,
-        conn,
-        dir,
-        slot,
-        scratch,
-        stashed: how & STASHED != 0,
-        answers,
-    };
-    W::run(&mut scan);
+    let mut scan = Scan::new(world, conn, slot, scratch, how);
+    if !world.load_first(conn, slot, scratch, how) {
+        W::run(&mut scan);
+    }
+}
+
+/// Loads the first of what [`read`] is to read: one step less. True when there is nothing to look at.
+///
+/// # Safety
+/// As [`World`] says of its pointers.
+#[inline(always)]
+pub unsafe fn load_first<W: World>(
+    world: &W,
+    conn: *mut Conn,
+    slot: *mut Slot,
+    scratch: *mut Scratch,
+    how: u32,
+) -> bool {
+    refill(&mut Scan::new(world, conn, slot, scratch, how));
+    (*scratch).remain == 0 && (*scratch).pos >= (*scratch).end
+}
+
+impl<W> Scan<W> {
+    #[inline(always)]
+    unsafe fn new(
+        world: &W,
+        conn: *mut Conn,
+        slot: *mut Slot,
+        scratch: *mut Scratch,
+        how: u32,
+    ) -> Self {
+        let answers = how & ANSWERS != 0;
+        let dir = if answers {
+            &raw mut (*conn).answers
+        } else {
+            &raw mut (*conn).requests
+        };
+        Self {
+            world,
+            conn,
+            dir,
+            slot,
+            scratch,
+            stashed: how & STASHED != 0,
+            answers,
+        }
+    }
 }
 
 /// One step; true when the segment is read to its end. A line's start and the line behind it are one step.
@@ -306,10 +337,11 @@ pub(crate) unsafe fn begin_line(dir: *mut Dir, kind: u8) {
     (*dir).tail = [0; 2];
 }
 
-/// Words of a line that one step looks at.
-const WORDS: u32 = 8;
+/// Words of lines that one step looks at.
+const WORDS: u32 = 24;
 
-/// Reads on to the line's end, remembering the line's last bytes.
+/// Reads on to the line's end, remembering the line's last bytes; behind a field that does not matter to the end of the
+/// last such field.
 #[inline(always)]
 unsafe fn read_line<W: World>(scan: &mut Scan<W>, end: u32) {
     let (cursor, dir) = (scan.scratch, scan.dir);
@@ -317,6 +349,7 @@ unsafe fn read_line<W: World>(scan: &mut Scan<W>, end: u32) {
     let [mut low, mut high] = (*dir).tail;
     let mut words = 0;
     let mut found = false;
+    let other = (*dir).line == line::OTHER;
     while words < WORDS && pos < end {
         words += 1;
         let word = read_u64(window(cursor, pos));
@@ -339,7 +372,9 @@ unsafe fn read_line<W: World>(scan: &mut Scan<W>, end: u32) {
             high = high >> bits | word << (64 - bits);
         }
         pos += n;
-        break;
+        if !found || !other || pos >= end || head::matters(window(cursor, pos), end - pos) {
+            break;
+        }
     }
     (*cursor).pos = pos;
     (*dir).tail = [low, high];
