@@ -8,7 +8,11 @@ pub const ROW_PROBE: u8 = 0x80;
 /// `RowKey::protocol` of rows that count gRPC calls by `grpc-status`; 10, 11 and 20 are HTTP rows.
 pub const ROW_GRPC: u8 = 1;
 
-/// Value of map `TARGETS`, by interface index (u32).
+/// Elements of map `NEAR`.
+pub const NEAR: u32 = 1024;
+
+/// Value of map `TARGETS`, by interface index (u32); and of array `NEAR`, which holds at `index % NEAR` the one that was
+/// entered last: one look at it is cheaper than a hash, and most nodes have no two that meet there.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 pub struct TargetEntry {
@@ -18,8 +22,8 @@ pub struct TargetEntry {
     pub client_slot: u32,
     /// See [`target_flag`].
     pub flags: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Interface index; 0: no target.
+    pub interface: u32,
 }
 
 /// Bits of [`TargetEntry::flags`].

@@ -15,7 +15,7 @@ pub use conn::{
     flag, sign,
 };
 pub use counters::{
-    BUCKETS, LINE_BUCKETS, Loss, ROW_GRPC, ROW_PROBE, Row, RowKey, RowLine, SHARDS, Slot,
+    BUCKETS, LINE_BUCKETS, Loss, NEAR, ROW_GRPC, ROW_PROBE, Row, RowKey, RowLine, SHARDS, Slot,
     SlotShard, TargetEntry, bucket_of, target_flag,
 };
 pub use method::{METHOD_OTHER, METHODS, method_key, method_key_huffman};

@@ -7,6 +7,7 @@ use crate::bytes::{find, first, index, is_token, lower, mask, word};
 use crate::count::{self, lose};
 use crate::cpu::read_u64;
 use crate::scan::{Scan, begin_line, carry, line, lost, state};
+use crate::segment::seen;
 
 /// Bytes of a line's start that are looked at together; a line that is cut before is carried over.
 const START: u32 = 24;
@@ -25,6 +26,16 @@ pub(crate) unsafe fn begin(dir: *mut Dir) {
     (*dir).first_ns = 0;
     (*dir).number = 0;
     (*dir).flags &= flag::FIN | flag::ENDED;
+}
+
+/// A message begins now.
+#[inline(always)]
+unsafe fn first_byte<W: World>(scan: &mut Scan<W>) {
+    if (*scan.dir).first_ns == 0 {
+        let now = (*scan.world).now();
+        (*scan.dir).first_ns = now;
+        seen(scan.conn, now);
+    }
 }
 
 /// Whether the line's end, or [`START`] bytes, are there to look at.
@@ -69,9 +80,7 @@ pub(crate) unsafe fn request<W: World>(scan: &mut Scan<W>, at: *const u8, avail:
     if !is_token(c) {
         return lost(scan);
     }
-    if (*dir).first_ns == 0 {
-        (*dir).first_ns = (*scan.world).now();
-    }
+    first_byte(scan);
     if !enough(at, avail) {
         return carry(scan, at, avail);
     }
@@ -174,9 +183,7 @@ pub(crate) unsafe fn status<W: World>(scan: &mut Scan<W>, at: *const u8, avail: 
     if (w0 ^ word(b"HTTP/1.")) & mask(known) != 0 {
         return unparsable(scan);
     }
-    if (*dir).first_ns == 0 {
-        (*dir).first_ns = (*scan.world).now();
-    }
+    first_byte(scan);
     if !enough(at, avail) {
         return carry(scan, at, avail);
     }

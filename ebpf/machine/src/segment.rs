@@ -372,10 +372,6 @@ unsafe fn follow<W: World>(flow: &Flow<W>) {
         (*dir).flags |= flag::FIN;
     }
     if (*segment).len != 0 {
-        let now = (*flow.world).now_coarse();
-        if (*conn).last_seen_ns != now {
-            (*conn).last_seen_ns = now;
-        }
         if !place(
             flow,
             (*segment).seq,
@@ -384,6 +380,10 @@ unsafe fn follow<W: World>(flow: &Flow<W>) {
             false,
         ) {
             keep(flow);
+        }
+        if (*dir).state != state::START {
+            // Between messages `head::first_byte` said so already.
+            seen(conn, (*flow.world).now_coarse());
         }
         if (*dir).stashed != 0 {
             replay(flow);
@@ -395,6 +395,17 @@ unsafe fn follow<W: World>(flow: &Flow<W>) {
     }
     release(flow);
     ended(flow);
+}
+
+/// Nanoseconds: see [`seen`].
+const TELL: i64 = 4_000_000;
+
+/// What passes, passes at `now`; told every few milliseconds, since both directions read where it is written.
+#[inline(always)]
+pub(crate) unsafe fn seen(conn: *mut Conn, now: u64) {
+    if now.wrapping_sub((*conn).last_seen_ns) as i64 > TELL {
+        (*conn).last_seen_ns = now;
+    }
 }
 
 /// What came and was acknowledged before the connection was entered is not waited for: an HTTP/2 server's first frames

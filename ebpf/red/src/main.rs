@@ -20,7 +20,7 @@ mod world;
 
 use aya_ebpf::macros::socket_filter;
 use aya_ebpf::programs::SkBuffContext;
-use owlk8s_ebpf_abi::target_flag;
+use owlk8s_ebpf_abi::{NEAR, target_flag};
 use owlk8s_ebpf_machine::observe;
 
 use crate::world::Kernel;
@@ -54,10 +54,15 @@ pub fn red_test(ctx: SkBuffContext) -> i64 {
 fn run(kernel: Kernel, ifindex: u32, outgoing: bool) -> i64 {
     // SAFETY: map values live as long as the program runs; see `World`.
     unsafe {
-        if let Some(target) = maps::TARGETS.get(ifindex) {
-            let inside = target.flags & target_flag::INSIDE != 0;
-            observe(&kernel, target, outgoing != inside);
-        }
+        let target = match maps::NEAR.get(ifindex % NEAR) {
+            Some(target) if target.interface == ifindex => *target,
+            _ => match maps::TARGETS.get(ifindex) {
+                Some(target) => *target,
+                None => return 0,
+            },
+        };
+        let inside = target.flags & target_flag::INSIDE != 0;
+        observe(&kernel, &target, outgoing != inside);
     }
     0
 }

@@ -12,6 +12,10 @@ use owlk8s_ebpf_abi::{
 #[map]
 pub static TARGETS: HashMap<u32, TargetEntry> = HashMap::with_max_entries(1024, BPF_F_NO_PREALLOC);
 
+/// The same by interface index modulo its size, without those that were pushed out.
+#[map]
+pub static NEAR: Array<TargetEntry> = Array::with_max_entries(owlk8s_ebpf_abi::NEAR, 0);
+
 /// Counters of a target.
 #[map]
 pub static SLOTS: Array<Slot> = Array::with_max_entries(1024, BPF_F_MMAPABLE);

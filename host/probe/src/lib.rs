@@ -30,6 +30,7 @@ mod read;
 mod slots;
 mod sweep;
 mod sys;
+mod targets;
 #[cfg(feature = "test-run")]
 pub mod testrun;
 

@@ -10,12 +10,13 @@ use aya::{Ebpf, EbpfError, EbpfLoader};
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 use owlk8s_ebpf_abi::{
     ABI_VERSION, Conn, ConnKey, Edge, METHODS, Row, RowKey, Slot, Stash, StashKey, StreamKey,
-    StreamValue, TargetEntry, method_key, method_key_huffman,
+    StreamValue, method_key, method_key_huffman,
 };
 
 use crate::ProbeError;
 use crate::slots::SlotPool;
 use crate::sys::{self, KernelMap, MappedArray, Plain};
+use crate::targets::TargetTable;
 
 pub(crate) use refusal::of_socket as socket_remedy;
 
@@ -50,7 +51,7 @@ impl Default for Options {
 
 /// The maps that the host writes or reads.
 pub(crate) struct Maps {
-    pub(crate) targets: KernelMap<u32, TargetEntry>,
+    pub(crate) targets: TargetTable,
     pub(crate) slots: MappedArray<Slot>,
     pub(crate) rows: MappedArray<Row>,
     pub(crate) row_index: KernelMap<RowKey, u32>,
@@ -79,7 +80,7 @@ pub(crate) fn load(options: &Options) -> Result<(Ebpf, Maps), ProbeError> {
         .map_err(refused_object)?;
     load_program(&mut ebpf, PROGRAM)?;
     let maps = Maps {
-        targets: open(&ebpf, "TARGETS")?,
+        targets: TargetTable::new(open(&ebpf, "TARGETS")?, open(&ebpf, "NEAR")?),
         slots: map_memory(&ebpf, "SLOTS", slots)?,
         rows: map_memory(&ebpf, "ROWS", options.rows)?,
         row_index: open(&ebpf, "ROW_INDEX")?,

@@ -242,7 +242,7 @@ impl Probe {
             }
             Err(error) => {
                 self.owners.remove(&interface.index);
-                let removed = self.maps.targets.remove(&interface.index);
+                let removed = self.maps.targets.remove(interface.index);
                 // A slot that was made for this attempt has seen no packet.
                 if self
                     .watched
@@ -275,9 +275,10 @@ impl Probe {
         let entry = TargetEntry {
             slot: slots.server,
             client_slot: slots.client,
-            ..TargetEntry::default()
+            interface: interface.index,
+            flags: 0,
         };
-        if let Err(error) = self.maps.targets.insert(&interface.index, &entry) {
+        if let Err(error) = self.maps.targets.insert(&entry) {
             if before.is_none() {
                 self.pool.give_back(slots);
             }

@@ -50,7 +50,7 @@ impl Probe {
         let mut result = Ok(());
         for index in indexes {
             self.owners.remove(&index);
-            result = result.and(self.maps.targets.remove(&index).map(|_| ()));
+            result = result.and(self.maps.targets.remove(index));
         }
         result
     }

@@ -1,0 +1,42 @@
+//! Which interface is which target's: the kernel program's two tables as one.
+
+use owlk8s_ebpf_abi::{NEAR, TargetEntry};
+
+use crate::ProbeError;
+use crate::sys::KernelMap;
+
+/// All entries, and the latest of those that share a place: see [`TargetEntry`].
+pub(crate) struct TargetTable {
+    all: KernelMap<u32, TargetEntry>,
+    near: KernelMap<u32, TargetEntry>,
+}
+
+impl TargetTable {
+    pub(crate) fn new(all: KernelMap<u32, TargetEntry>, near: KernelMap<u32, TargetEntry>) -> Self {
+        Self { all, near }
+    }
+
+    /// Enters an interface, whose packets the program must not see yet.
+    pub(crate) fn insert(&self, entry: &TargetEntry) -> Result<(), ProbeError> {
+        self.all.insert(&entry.interface, entry)?;
+        self.near.insert(&(entry.interface % NEAR), entry)
+    }
+
+    /// Takes an interface out, whose packets the program no longer sees.
+    pub(crate) fn remove(&self, interface: u32) -> Result<(), ProbeError> {
+        let place = interface % NEAR;
+        if self
+            .near
+            .get(&place)?
+            .is_some_and(|entry| entry.interface == interface)
+        {
+            self.near.insert(&place, &TargetEntry::default())?;
+        }
+        self.all.remove(&interface).map(|_| ())
+    }
+
+    /// All interfaces.
+    pub(crate) fn keys(&self) -> Result<Vec<u32>, ProbeError> {
+        self.all.keys()
+    }
+}
