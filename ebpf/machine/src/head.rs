@@ -120,8 +120,11 @@ unsafe fn other_method<W: World>(scan: &mut Scan<W>, at: *const u8, w0: u64) -> 
         8 + index(s1)
     } else if s2 != 0 {
         16 + index(s2)
-    } else {
+    } else if newline_before(at, START) < START {
         return (METHOD_OTHER, 0);
+    } else {
+        // A longer one than anybody has: the line's end tells whether it is a request line.
+        return (METHOD_OTHER, START);
     };
     if newline_before(at, len) < len {
         return (METHOD_OTHER, 0);
@@ -296,7 +299,9 @@ unsafe fn known_field<W: World>(scan: &mut Scan<W>, at: *const u8, avail: u32, w
             count::mark_probe(&*scan.world, scan.conn, scan.slot);
         }
         name if name & mask(7) == word(b"expect:") && !scan.answers => (*dir).flags |= flag::EXPECT,
-        name if name == word(b"upgrade:") && lower(w1) & mask(4) == word(b" h2c") => {
+        name if name == word(b"upgrade:")
+            && (lower(w1) & mask(4) == word(b" h2c") || lower(w1) & mask(3) == word(b"h2c")) =>
+        {
             (*dir).flags |= flag::H2C
         }
         _ => {}

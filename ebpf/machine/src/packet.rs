@@ -91,9 +91,13 @@ pub unsafe fn parse<W: World>(
         let value = FragValue {
             source_port: segment.source_port,
             destination_port: segment.destination_port,
-            seq: segment.seq.wrapping_sub(hdr),
+            // A SYN is one before its data.
+            seq: segment
+                .seq
+                .wrapping_sub(hdr)
+                .wrapping_add(segment.flags >> 1 & 1),
             ack: segment.ack,
-            flags: segment.flags,
+            flags: segment.flags & !u32::from(SYN),
         };
         world.put_fragment(&fragment_key(slot_id, &datagram, segment), value);
         segment.flags &= !u32::from(FIN);

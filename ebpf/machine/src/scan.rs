@@ -4,10 +4,11 @@
 //! carried over from the last segment (at most [`CARRY`] bytes: the start of a line that was cut), then up to
 //! [`FRESH`] new ones.
 
-use owlk8s_ebpf_abi::{CARRY, Conn, Dir, STASH_BYTES, Scratch, Slot, Stash, WINDOW, flag};
+use owlk8s_ebpf_abi::{CARRY, Conn, Dir, Loss, STASH_BYTES, Scratch, Slot, Stash, WINDOW, flag};
 
 use crate::World;
 use crate::bytes::{find, first, index};
+use crate::count::lose;
 use crate::cpu::{opaque, read_u64};
 use crate::{h2, head};
 
@@ -284,6 +285,9 @@ unsafe fn refill<W: World>(scan: &mut Scan<W>) -> bool {
         (*scan.world).load((*cursor).offset, to, n)
     };
     if !loaded {
+        if scan.stashed {
+            lose(scan.slot, Loss::Hole, 1);
+        }
         lost(scan);
         return true;
     }

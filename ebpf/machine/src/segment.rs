@@ -65,6 +65,9 @@ pub unsafe fn observe<W: World>(world: &W, target: &TargetEntry, to_pod: bool) {
     };
     if has(&*segment, SYN) {
         note_start(world, scratch);
+        if (*segment).len != 0 && !has(&*segment, ACK) {
+            succeed(world, scratch);
+        }
     }
     let conn = match world.conn(key) {
         Some(conn) => conn,
@@ -152,6 +155,27 @@ unsafe fn note_start<W: World>(world: &W, scratch: *mut Scratch) {
         }
     };
     world.set_edge(key, start);
+}
+
+/// A SYN with data (TCP Fast Open) of a new connection: one of the same addresses whose end was not seen has ended.
+#[inline(always)]
+unsafe fn succeed<W: World>(world: &W, scratch: *mut Scratch) {
+    let key = &(*scratch).key;
+    let Some(conn) = world.conn(key) else {
+        return;
+    };
+    if (*conn).first_seq == (*scratch).segment.seq {
+        return;
+    }
+    let Some(slot) = world.slot((*conn).slot) else {
+        return;
+    };
+    let answers = &raw mut (*conn).answers;
+    if lock::<W>(answers) {
+        world.drain(conn, slot, ABORTED);
+        unlock(&raw mut (*answers).lock);
+    }
+    world.remove_conn(key);
 }
 
 /// How far ahead of a connection's known beginning its first segment may be.

@@ -40,3 +40,34 @@ impl TargetTable {
         self.all.keys()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Interface, Options, Probe};
+
+    #[test]
+    fn interfaces_that_share_a_place_are_each_found() {
+        let mut probe = Probe::load_with(Options::default()).expect("needs root");
+        for index in [5, 5 + NEAR] {
+            let interface = Interface {
+                name: format!("veth{index}"),
+                index,
+            };
+            probe
+                .attach_without_socket(&index.to_string().as_str().into(), interface)
+                .unwrap();
+        }
+        let table = &probe.maps.targets;
+        let near = || table.near.get(&5).unwrap().unwrap().interface;
+        let all = |index| table.all.get(&index).unwrap().map(|entry| entry.interface);
+        assert_eq!(
+            (all(5), all(5 + NEAR), near()),
+            (Some(5), Some(5 + NEAR), 5 + NEAR)
+        );
+        table.remove(5).unwrap();
+        assert_eq!((all(5), near()), (None, 5 + NEAR));
+        table.remove(5 + NEAR).unwrap();
+        assert_eq!((all(5 + NEAR), near()), (None, 0));
+    }
+}

@@ -118,6 +118,60 @@ fn pipelined_requests_keep_their_methods() {
 }
 
 #[test]
+fn pipelined_requests_keep_their_methods_however_many_wait() {
+    // Two rounds, the second across the places of the first; more than a connection holds by itself in each.
+    let mut wire = Wire::new();
+    let mut flow = Flow::v4();
+    for count in [100u64, 150] {
+        wire.clear();
+        let (mut asks, mut answers) = (Vec::new(), Vec::new());
+        for n in 0..count {
+            let method = ["GET", "HEAD", "PURGE"][n as usize % 3];
+            asks.extend(format!("{method} /{n} HTTP/1.1\r\n\r\n").bytes());
+            // What HEAD asks for has no body, whatever its length says.
+            let (length, body) = if method == "HEAD" { (9, "") } else { (1, "x") };
+            let status = 200 + n % 3;
+            answers.extend(
+                format!("HTTP/1.1 {status} OK\r\nContent-Length: {length}\r\n\r\n{body}").bytes(),
+            );
+        }
+        for packet in flow.ask_in(1400, &asks) {
+            wire.to_pod(packet);
+        }
+        for packet in flow.answer_in(900, &answers) {
+            wire.from_pod(packet);
+        }
+        let seen = wire.seen();
+        assert_eq!((seen.requests(), seen.in_flight()), (count, 0), "{seen:?}");
+        for (n, method) in (0u64..).zip(["GET", "HEAD", "PURGE"]) {
+            let want = (count - n).div_ceil(3);
+            assert_eq!(
+                seen.method(method, 200 + n as u16),
+                want,
+                "{method} of {count}"
+            );
+        }
+    }
+    assert_eq!(wire.probe().entries().unwrap().streams, 0);
+}
+
+#[test]
+fn pipelined_requests_without_an_answer_are_aborted_however_many_wait() {
+    let mut wire = Wire::new();
+    let mut flow = Flow::v4();
+    for packet in flow.ask_in(1400, &GET.repeat(100)) {
+        wire.to_pod(packet);
+    }
+    wire.from_pod(flow.answer(&OK.repeat(10)));
+    wire.to_pod(flow.reset_by_peer());
+    let seen = wire.seen();
+    assert_eq!(
+        (seen.requests(), seen.counters.aborted, seen.in_flight()),
+        (10, 90, 0)
+    );
+}
+
+#[test]
 fn methods_that_nobody_registered_count_as_other() {
     let mut wire = Wire::new();
     let mut flow = Flow::v4();
@@ -127,6 +181,7 @@ fn methods_that_nobody_registered_count_as_other() {
         "X",
         "A-METHOD-OF-22-LETTERS",
         "VERSION-CONTROL",
+        "A-METHOD-OF-TWENTY-SEVEN-LETTERS-AND-MORE",
     ] {
         wire.to_pod(flow.ask(format!("{method} / HTTP/1.1\r\n\r\n").as_bytes()));
         wire.from_pod(flow.answer(OK));
@@ -137,7 +192,7 @@ fn methods_that_nobody_registered_count_as_other() {
             seen.method("_OTHER", 200),
             seen.method("VERSION-CONTROL", 200)
         ),
-        (4, 1)
+        (5, 1)
     );
 }
 

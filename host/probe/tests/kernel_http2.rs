@@ -237,12 +237,18 @@ fn grpc_probes_are_kubelet_probes_answered_or_not() {
 
 #[test]
 fn upgraded_connection_goes_on_with_streams() {
+    for upgrade in ["Upgrade: h2c", "upgrade:h2c"] {
+        upgraded(upgrade);
+    }
+}
+
+fn upgraded(upgrade: &str) {
     let mut wire = wire();
     let mut flow = Flow::v4();
     wire.to_pod(flow.ask(b"GET / HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n"));
-    wire.from_pod(flow.answer(
-        b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
-    ));
+    let switch =
+        format!("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n{upgrade}\r\n\r\n");
+    wire.from_pod(flow.answer(switch.as_bytes()));
     wire.from_pod(flow.answer(&[h2::settings(), headers(1, WHOLE, h2::OK)].concat()));
     wire.to_pod(flow.ask(&h2::preface()));
     wire.to_pod(flow.ask(&headers(3, WHOLE, h2::GET)));

@@ -373,3 +373,27 @@ fn bytes_that_are_no_tcp_are_nothing() {
     }
     assert_eq!(wire.seen(), wire_before);
 }
+
+#[test]
+fn fast_open_on_the_addresses_of_a_connection_that_never_ended_begins_a_new_one() {
+    for flow in both() {
+        let mut wire = wire();
+        let mut old = opened(&wire, flow);
+        wire.to_pod(old.ask(GET));
+        let mut new = Flow::between(old.peer, old.pod);
+        new.peer_seq = old.peer_seq.wrapping_add(1 << 24);
+        new.pod_seq = old.pod_seq.wrapping_add(1 << 25);
+        let opening = new.next_ask().flags(SYN).payload(GET);
+        // Sent twice, as any SYN may be.
+        for _ in 0..2 {
+            wire.to_pod(opening.packet());
+        }
+        new.peer_seq = new.peer_seq.wrapping_add(1 + GET.len() as u32);
+        wire.from_pod(new.syn_ack());
+        wire.to_pod(new.ack_to_pod());
+        wire.from_pod(new.answer(OK));
+        wire.to_pod(new.ask(GET));
+        wire.from_pod(new.answer(LATER));
+        assert_eq!(sums(&wire.seen()), (2, 1, 0));
+    }
+}
