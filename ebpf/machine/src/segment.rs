@@ -391,6 +391,10 @@ unsafe fn follow<W: World>(flow: &Flow<W>) {
         }
         return;
     }
+    if (*dir).flags & flag::ENDED != 0 {
+        // Another CPU closed the connection while this one waited for it, and counted what was outstanding.
+        return unlock(&raw mut (*dir).lock);
+    }
     if has(&*segment, FIN) {
         (*dir).fin = (*segment).seq.wrapping_add((*segment).len);
         (*dir).flags |= flag::FIN;

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lab::{Pod, alone, get, ip, on_a_node};
+use lab::{Pod, alone, ask_and_go, get, ip, on_a_node};
 use owlk8s_model::{Counters, Row, TargetId, TargetReading, UnixNanos};
 use owlk8s_probe::testrun::Entries;
 use owlk8s_probe::{Interface, Options, Place, Probe, ProbeError, Wanted};
@@ -112,6 +112,34 @@ fn many_connections_at_once_are_counted_to_the_last_request() {
             (64_000, 0, 0),
             "{counters:?}"
         );
+    });
+}
+
+#[test]
+fn answers_that_cross_their_clients_reset_are_not_counted_twice() {
+    let _alone = alone();
+    on_a_node(|| {
+        let pod = Pod::start(1);
+        let mut probe = Probe::load_with(small()).unwrap();
+        probe
+            .attach("pod".into(), Interface::named(&pod.interface).unwrap())
+            .unwrap();
+        let server = pod.servers[0];
+        let clients: Vec<_> = (0..4)
+            .map(|_| thread::spawn(move || (0..500).for_each(|_| ask_and_go(server, 40))))
+            .collect();
+        clients
+            .into_iter()
+            .for_each(|client| client.join().unwrap());
+        let (counters, rows) = read(&mut probe, "pod");
+        let answered: u64 = rows.iter().map(|row| row.count).sum();
+        assert!(counters.aborted > 0, "no reset came in time: {counters:?}");
+        assert_eq!(
+            (counters.started, counters.losses.len()),
+            (80_000, 0),
+            "{counters:?}"
+        );
+        assert_eq!(answered + counters.aborted, 80_000);
     });
 }
 

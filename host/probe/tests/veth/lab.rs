@@ -126,12 +126,23 @@ fn serve(listener: TcpListener) {
                 if let Some(status) = line.strip_prefix("GET /").and_then(|rest| rest.get(..3)) {
                     let answer =
                         format!("HTTP/1.1 {status} Said\r\nContent-Length: 5\r\n\r\nhello");
-                    (&stream).write_all(answer.as_bytes()).unwrap();
+                    if (&stream).write_all(answer.as_bytes()).is_err() {
+                        // The client has gone.
+                        return;
+                    }
                 }
                 line.clear();
             }
         });
     }
+}
+
+/// Asks `count` times at once, reads the beginning of what is answered and goes: with bytes unread that is a reset,
+/// amid the answers.
+pub(crate) fn ask_and_go(server: SocketAddr, count: usize) {
+    let mut stream = TcpStream::connect(server).unwrap();
+    write_all_at_once(&mut stream, &"GET /200 HTTP/1.1\r\n\r\n".repeat(count));
+    stream.read_exact(&mut [0; 8]).unwrap();
 }
 
 /// Keep-alive: all requests on one connection, each after the answer to the one before.
