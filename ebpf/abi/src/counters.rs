@@ -85,8 +85,11 @@ pub struct Slot {
     pub aborted: u64,
     /// Of these, kubelet probes.
     pub probe_aborted: u64,
+    /// In slot 0, which no target has: rows that the kernel program made in `ROW_INDEX`. The host reads that table only
+    /// when this has changed.
+    pub rows_made: u64,
     /// Zero.
-    pub reserved: [u64; 2],
+    pub reserved: u64,
     /// By [`Loss`].
     pub losses: [u64; Loss::COUNT],
     /// What is written with each request: CPU `n` writes to element `n % SHARDS`.

@@ -18,16 +18,22 @@ pub(crate) unsafe fn read_u64(at: *const u8) -> u64 {
 }
 
 /// Adds to a counter that other CPUs add to.
+///
+/// # Safety
+/// `counter` is live and aligned to 8.
 #[cfg(target_arch = "bpf")]
 #[inline(always)]
-pub(crate) unsafe fn add(counter: *mut u64, n: u64) {
+pub unsafe fn add(counter: *mut u64, n: u64) {
     core::arch::asm!("lock *(u64 *)({at} + 0) += {n}", at = in(reg) counter, n = in(reg) n, options(nostack, preserves_flags));
 }
 
 /// Adds to a counter that other CPUs add to.
+///
+/// # Safety
+/// `counter` is live and aligned to 8.
 #[cfg(not(target_arch = "bpf"))]
 #[inline(always)]
-pub(crate) unsafe fn add(counter: *mut u64, n: u64) {
+pub unsafe fn add(counter: *mut u64, n: u64) {
     core::sync::atomic::AtomicU64::from_ptr(counter)
         .fetch_add(n, core::sync::atomic::Ordering::Relaxed);
 }

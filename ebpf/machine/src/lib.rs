@@ -128,5 +128,6 @@ pub trait World {
 }
 
 pub use count::{ABORTED, drain};
+pub use cpu::add;
 pub use packet::parse;
 pub use segment::{Replay, Spin, observe, replay_step};

@@ -436,13 +436,16 @@ pub(crate) unsafe fn seen(conn: *mut Conn, now: u64) {
     }
 }
 
+/// More than a server says before it is asked: an acknowledgement further ahead is none of this stream.
+const SAID_FIRST: u32 = 1 << 16;
+
 /// What came and was acknowledged before the connection was entered is not waited for: an HTTP/2 server's first frames
 /// may pass before the client's.
 #[inline(always)]
 unsafe fn skip_unseen<W: World>(flow: &Flow<W>, ack: u32) {
     let dir = flow.dir;
     let ahead = ack.wrapping_sub((*dir).next);
-    if ahead != 0 && ahead < ACKED_AHEAD && (*dir).stashed == 0 && lock::<W>(dir) {
+    if ahead != 0 && ahead < SAID_FIRST && (*dir).stashed == 0 && lock::<W>(dir) {
         if (*dir).flags & flag::FIRST != 0 && (*dir).next.wrapping_add(ahead) == ack {
             (*dir).next = ack;
         }

@@ -12,7 +12,7 @@ use owlk8s_ebpf_abi::{
     StashKey, StreamKey, StreamValue, TABLE,
 };
 use owlk8s_ebpf_machine::scan::{self, Scan};
-use owlk8s_ebpf_machine::{Replay, Spin, World, drain, parse, replay_step};
+use owlk8s_ebpf_machine::{Replay, Spin, World, add, drain, parse, replay_step};
 
 use crate::maps::{
     CONNS, EDGES, EMPTY_TABLE, FRAGS, FREE_ROWS, METHODS, RECENT, RECENT_HEAD, ROW_INDEX, ROWS,
@@ -165,6 +165,9 @@ impl World for Kernel {
         const BPF_NOEXIST: u64 = 1;
         if ROW_INDEX.insert(key, index, BPF_NOEXIST).is_err() {
             let _ = FREE_ROWS.push(index, 0);
+        } else if let Some(slot) = SLOTS.get_ptr_mut(0) {
+            // SAFETY: an element of the array, aligned to 8.
+            unsafe { add(&raw mut (*slot).rows_made, 1) };
         }
         // SAFETY: as above.
         unsafe { ROW_INDEX.get(key) }.copied()

@@ -23,12 +23,19 @@ pub(crate) struct RowReader {
     /// What `index` was made of, in the kernel's order.
     as_read: Vec<(RowKey, u32)>,
     incoming: Vec<(RowKey, u32)>,
+    /// [`Slot::rows_made`] before `as_read` was read; None: rows went since.
+    made: Option<u64>,
     widened: Widened,
 }
 
 impl RowReader {
     /// Learns of rows that were made since the last read.
     pub(crate) fn refresh(&mut self, maps: &Maps) -> Result<(), ProbeError> {
+        // Before the index: a row that is made meanwhile is looked for again the next time.
+        let made = Some(maps.slots.element(0).get(offset_of!(Slot, rows_made)));
+        if self.made == made {
+            return Ok(());
+        }
         self.incoming.clear();
         maps.row_index
             .visit(|key, row| self.incoming.push((*key, *row)))?;
@@ -38,11 +45,13 @@ impl RowReader {
             self.index.clone_from(&self.incoming);
             self.index.sort_unstable();
         }
+        self.made = made;
         Ok(())
     }
 
     /// Row `row` will be another's.
     pub(crate) fn forget(&mut self, row: u32) {
+        self.made = None;
         self.widened.forget(row);
     }
 

@@ -397,3 +397,53 @@ fn fast_open_on_the_addresses_of_a_connection_that_never_ended_begins_a_new_one(
         assert_eq!(sums(&wire.seen()), (2, 1, 0));
     }
 }
+
+#[test]
+fn any_first_sequence_number_will_do() {
+    // A generator with a fixed seed: xorshift64.
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = || {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random
+    };
+    let mut wire = wire();
+    for round in 1..=5000 {
+        let drawn = next();
+        let mut flow = if round % 2 == 0 {
+            Flow::v4()
+        } else {
+            Flow::v6()
+        };
+        (flow.peer_seq, flow.pod_seq) = (drawn as u32, (drawn >> 32) as u32);
+        let mut flow = opened(&wire, flow);
+        wire.to_pod(flow.ask(GET));
+        let answer = flow.answer(OK);
+        wire.from_pod(&answer);
+        wire.to_pod(flow.ask(GET));
+        wire.from_pod(&answer);
+        wire.from_pod(flow.answer(LATER));
+        wire.to_pod(flow.fin_by_peer());
+        wire.from_pod(flow.fin_by_pod());
+        assert_eq!(
+            sums(&wire.seen()),
+            (2 * round, 0, 0),
+            "{:08x} {:08x}",
+            drawn as u32,
+            drawn >> 32
+        );
+    }
+}
+
+#[test]
+fn acknowledgement_of_what_was_never_sent_is_not_believed() {
+    for mut flow in both() {
+        let mut wire = wire();
+        flow.pod_seq = 0xff98_57aa;
+        let mut flow = opened(&wire, flow);
+        wire.to_pod(flow.asked(flow.next_ask().ack(0).payload(GET)));
+        wire.from_pod(flow.answer(OK));
+        assert_eq!(sums(&wire.seen()), (1, 0, 0));
+    }
+}

@@ -381,6 +381,53 @@ fn five_hundred_interfaces_come_and_go() {
     });
 }
 
+/// What the kernel says that this process's maps and programs take, bytes.
+fn kernel_memory() -> u64 {
+    let of = |fd: fs::DirEntry| {
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.file_name().display()));
+        let memlock = info.ok()?.lines().find_map(|line| {
+            line.strip_prefix("memlock:")
+                .and_then(|bytes| bytes.trim().parse::<u64>().ok())
+        });
+        memlock
+    };
+    fs::read_dir("/proc/self/fd")
+        .unwrap()
+        .filter_map(|fd| of(fd.ok()?))
+        .sum()
+}
+
+#[test]
+fn kernel_memory_is_fixed_but_for_a_little_of_each_target() {
+    let _alone = alone();
+    on_a_node(|| {
+        let links: String = (0..500)
+            .map(|i| format!("link add a{i} up type veth peer name b{i}\n"))
+            .collect();
+        ip(&links);
+        let mut taken = Vec::new();
+        for targets in [1, 100, 500] {
+            let before = kernel_memory();
+            let mut probe = Probe::load_with(Options {
+                targets,
+                ..Options::default()
+            })
+            .unwrap();
+            for i in 0..targets {
+                let name = format!("a{i}");
+                let interface = Interface::named(&name).unwrap();
+                probe.attach(name.as_str().into(), interface).unwrap();
+            }
+            taken.push(kernel_memory() - before);
+            eprintln!("{targets} targets: {} bytes", kernel_memory() - before);
+        }
+        assert!(taken[0] <= 16 << 20, "{taken:?}");
+        let each = (taken[2] - taken[0]) / 499;
+        eprintln!("each: {each} bytes");
+        assert!(each <= 8 << 10, "{taken:?}");
+    });
+}
+
 /// Maps, programs and BTF that this process holds.
 fn bpf_descriptors() -> usize {
     let held = fs::read_dir("/proc/self/fd")

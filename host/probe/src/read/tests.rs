@@ -34,6 +34,8 @@ fn probe(targets: u32, client: bool) -> Probe {
 /// As the kernel program counts: `count` requests of 1 ms each.
 fn count(probe: &Probe, row: u32, key: RowKey, count: u64) {
     probe.maps.row_index.insert(&key, &row).unwrap();
+    let none = probe.maps.slots.element(0);
+    none.add(offset_of!(Slot, rows_made), 1);
     let words = probe.maps.rows.element(row);
     let bucket = bucket_of(1_000_000) as usize;
     let line = bucket / LINE_BUCKETS * size_of::<RowLine>();
@@ -167,7 +169,7 @@ fn five_thousand_targets_are_read_at_once() {
         assert_eq!(requests(&reading), 5000 * 5001 / 2);
     }
     eprintln!(
-        "5,000 targets are read in {:?}, of which their index {:?}",
+        "5,000 targets are read in {:?}, of which their index, unchanged, {:?}",
         best[1], best[0]
     );
 }
