@@ -385,11 +385,10 @@ fn five_hundred_interfaces_come_and_go() {
 fn kernel_memory() -> u64 {
     let of = |fd: fs::DirEntry| {
         let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.file_name().display()));
-        let memlock = info.ok()?.lines().find_map(|line| {
+        info.ok()?.lines().find_map(|line| {
             line.strip_prefix("memlock:")
                 .and_then(|bytes| bytes.trim().parse::<u64>().ok())
-        });
-        memlock
+        })
     };
     fs::read_dir("/proc/self/fd")
         .unwrap()
@@ -421,7 +420,7 @@ fn kernel_memory_is_fixed_but_for_a_little_of_each_target() {
             taken.push(kernel_memory() - before);
             eprintln!("{targets} targets: {} bytes", kernel_memory() - before);
         }
-        assert!(taken[0] <= 16 << 20, "{taken:?}");
+        assert!(taken[0] <= 24 << 20, "{taken:?}");
         let each = (taken[2] - taken[0]) / 499;
         eprintln!("each: {each} bytes");
         assert!(each <= 8 << 10, "{taken:?}");
