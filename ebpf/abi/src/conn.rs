@@ -67,7 +67,7 @@ impl Pending {
     /// The lap's bit for the request that is pushed as number `index`. An element of [`Conn::fifo`] that has another was
     /// left there by an earlier lap: who reads there need not ask how many were pushed.
     #[inline(always)]
-    pub const fn lap(index: u32) -> u64 {
+    const fn lap(index: u32) -> u64 {
         if (index / FIFO as u32) & 1 == 0 {
             Self::LAP
         } else {
@@ -79,6 +79,18 @@ impl Pending {
     #[inline(always)]
     pub const fn of_lap(self, index: u32) -> Self {
         Self(self.0 & !Self::LAP | Self::lap(index))
+    }
+
+    /// Whether it was pushed in the lap of number `index`.
+    #[inline(always)]
+    pub const fn is_of_lap(self, index: u32) -> bool {
+        self.0 & Self::LAP == Self::lap(index)
+    }
+
+    /// Whether it is [`Pending::UNKNOWN`], of whatever lap.
+    #[inline(always)]
+    pub const fn is_unknown(self) -> bool {
+        self.0 & !Self::LAP == Self::UNKNOWN.0
     }
 
     /// 1 for a kubelet probe, else 0.

@@ -68,8 +68,8 @@ pub struct RowLine {
     pub buckets: [u32; LINE_BUCKETS],
 }
 
-/// Element of the mmapable array `SLOTS`. What is only read with most packets, what is written with each request and what
-/// is written seldom are in cache lines of their own.
+/// Element of the mmapable array `SLOTS`. What is written with each request is in cache lines
+/// apart from what is read with each packet, and of the CPUs that write it.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 pub struct Slot {

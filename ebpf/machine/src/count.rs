@@ -64,9 +64,7 @@ pub(crate) unsafe fn push<W: World>(world: &W, conn: *mut Conn, slot: *mut Slot,
     } else {
         let value = StreamValue {
             request,
-            last_seen_ns: 0,
-            status: 0,
-            answered: 0,
+            ..StreamValue::default()
         };
         // Where there is no room its answer will find `Pending::UNKNOWN`.
         world.open_stream(&(*conn).over_key(head), value);
@@ -104,13 +102,13 @@ pub(crate) unsafe fn pop<W: World>(world: &W, conn: *mut Conn) -> Option<Pending
         if let Some(open) = world.stream(&key) {
             request = (*open).request.of_lap(tail);
             world.close_stream(&key);
-        } else if (request.0 ^ Pending::lap(tail)) & Pending::LAP != 0 {
+        } else if !request.is_of_lap(tail) {
             request = Pending::UNKNOWN.of_lap(tail);
         }
         // What an earlier lap left here must not be taken for the next one's.
         *at = request;
     }
-    if (request.0 ^ Pending::lap(tail)) & Pending::LAP != 0 {
+    if !request.is_of_lap(tail) {
         return None;
     }
     (*conn).tail = tail.wrapping_add(1);

@@ -12,6 +12,7 @@ use crate::World;
 use crate::bytes::{mask, word};
 use crate::count::{self, lose};
 use crate::cpu::{add, add_u32};
+use crate::head::first_byte;
 use crate::scan::{Scan, lost, state};
 
 /// Length of a frame header.
@@ -60,9 +61,7 @@ mod item {
 pub(crate) unsafe fn frame<W: World>(scan: &mut Scan<W>, at: *const u8, avail: u32) {
     let dir = scan.dir;
     if avail < HEADER {
-        if (*dir).first_ns == 0 {
-            (*dir).first_ns = (*scan.world).now();
-        }
+        first_byte(scan);
         return crate::scan::carry(scan, at, avail);
     }
     let byte = |n: usize| u32::from(*at.add(n));
@@ -83,9 +82,7 @@ pub(crate) unsafe fn frame<W: World>(scan: &mut Scan<W>, at: *const u8, avail: u
     match kind {
         // HEADERS and PUSH_PROMISE, whose blocks change the table all the same.
         1 | 5 => {
-            if (*dir).first_ns == 0 {
-                (*dir).first_ns = (*scan.world).now();
-            }
+            first_byte(scan);
             (*h2).stream = if kind == 1 { stream } else { 0 };
             (*h2).frame_left = len;
             (*h2).flags = flags;
@@ -651,6 +648,9 @@ unsafe fn reset<W: World>(scan: &mut Scan<W>, stream: u32) {
     if answered == 0 {
         waits_no_more(scan.conn, request);
         add(&raw mut (*scan.slot).aborted, 1);
-        add(&raw mut (*scan.slot).probe_aborted, request.0 >> 7 & 1);
+        add(
+            &raw mut (*scan.slot).probe_aborted,
+            u64::from(request.probe()),
+        );
     }
 }

@@ -30,7 +30,7 @@ pub(crate) unsafe fn begin(dir: *mut Dir) {
 
 /// A message begins now.
 #[inline(always)]
-unsafe fn first_byte<W: World>(scan: &mut Scan<W>) {
+pub(crate) unsafe fn first_byte<W: World>(scan: &mut Scan<W>) {
     if (*scan.dir).first_ns == 0 {
         let now = (*scan.world).now();
         (*scan.dir).first_ns = now;
@@ -435,7 +435,7 @@ unsafe fn status_line<W: World>(scan: &mut Scan<W>) {
         lose(scan.slot, Loss::Unsolicited, 1);
         return;
     };
-    if request.of_lap(0) == Pending::UNKNOWN.of_lap(0) {
+    if request.is_unknown() {
         lose(scan.slot, Loss::Desync, 1);
         return;
     }

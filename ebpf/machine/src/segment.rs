@@ -170,11 +170,7 @@ unsafe fn succeed<W: World>(world: &W, scratch: *mut Scratch) {
     let Some(slot) = world.slot((*conn).slot) else {
         return;
     };
-    let answers = &raw mut (*conn).answers;
-    if lock::<W>(answers) {
-        world.drain(conn, slot, ABORTED);
-        unlock(&raw mut (*answers).lock);
-    }
+    close(world, conn, slot);
     world.remove_conn(key);
 }
 
@@ -357,7 +353,7 @@ unsafe fn follow<W: World>(flow: &Flow<W>) {
         let since = (*segment).ack.wrapping_sub((*conn).first_seq);
         let read = (*conn).requests.next.wrapping_sub((*conn).first_seq);
         if since > read {
-            close(flow);
+            close(&*flow.world, conn, flow.slot);
             // Where the successor begins is remembered already.
             return (*flow.world).remove_conn(&(*flow.scratch).key);
         }
@@ -368,7 +364,7 @@ unsafe fn follow<W: World>(flow: &Flow<W>) {
     }
     if has(&*segment, RST) {
         if resets(dir, (*segment).seq) {
-            close(flow);
+            close(&*flow.world, conn, flow.slot);
             forget(flow);
         }
         return;
@@ -539,12 +535,12 @@ impl Spin {
 
 /// Ends a connection at once: what waits is aborted.
 #[inline(always)]
-unsafe fn close<W: World>(flow: &Flow<W>) {
-    let answers = &raw mut (*flow.conn).answers;
+unsafe fn close<W: World>(world: &W, conn: *mut Conn, slot: *mut Slot) {
+    let answers = &raw mut (*conn).answers;
     if lock::<W>(answers) {
         (*answers).flags |= flag::ENDED;
-        (*flow.conn).signs[1] |= sign::ENDED;
-        (*flow.world).drain(flow.conn, flow.slot, ABORTED);
+        (*conn).signs[1] |= sign::ENDED;
+        world.drain(conn, slot, ABORTED);
         unlock(&raw mut (*answers).lock);
     }
 }

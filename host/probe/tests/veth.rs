@@ -28,6 +28,16 @@ fn small() -> Options {
     }
 }
 
+/// A pod, watched as the target "pod".
+fn watched_pod() -> (Pod, Probe) {
+    let pod = Pod::start(1);
+    let mut probe = Probe::load_with(small()).unwrap();
+    probe
+        .attach("pod".into(), Interface::named(&pod.interface).unwrap())
+        .unwrap();
+    (pod, probe)
+}
+
 fn wanted(target: &str, interface: &str) -> Wanted {
     Wanted {
         target: target.into(),
@@ -88,11 +98,7 @@ fn counts_over_a_veth_are_those_of_the_client_by_ipv4_and_ipv6() {
 fn many_connections_at_once_are_counted_to_the_last_request() {
     let _alone = alone();
     on_a_node(|| {
-        let pod = Pod::start(1);
-        let mut probe = Probe::load_with(small()).unwrap();
-        probe
-            .attach("pod".into(), Interface::named(&pod.interface).unwrap())
-            .unwrap();
+        let (pod, mut probe) = watched_pod();
         let servers = pod.servers;
         let start = Instant::now();
         let clients: Vec<_> = (0..16)
@@ -119,11 +125,7 @@ fn many_connections_at_once_are_counted_to_the_last_request() {
 fn answers_that_cross_their_clients_reset_are_not_counted_twice() {
     let _alone = alone();
     on_a_node(|| {
-        let pod = Pod::start(1);
-        let mut probe = Probe::load_with(small()).unwrap();
-        probe
-            .attach("pod".into(), Interface::named(&pod.interface).unwrap())
-            .unwrap();
+        let (pod, mut probe) = watched_pod();
         let server = pod.servers[0];
         let clients: Vec<_> = (0..4)
             .map(|_| thread::spawn(move || (0..500).for_each(|_| ask_and_go(server, 40))))
@@ -147,11 +149,7 @@ fn answers_that_cross_their_clients_reset_are_not_counted_twice() {
 fn reading_never_goes_down_and_never_below_nothing_in_flight() {
     let _alone = alone();
     on_a_node(|| {
-        let pod = Pod::start(1);
-        let mut probe = Probe::load_with(small()).unwrap();
-        probe
-            .attach("pod".into(), Interface::named(&pod.interface).unwrap())
-            .unwrap();
+        let (pod, mut probe) = watched_pod();
         let done = Arc::new(AtomicBool::new(false));
         let server = pod.servers[0];
         let asked = done.clone();
