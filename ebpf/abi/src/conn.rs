@@ -108,8 +108,6 @@ pub struct Dir {
     pub lock: u32,
     /// Sequence number of the next byte.
     pub next: u32,
-    /// Sequence number of the FIN, when [`flag::FIN`] is set.
-    pub fin: u32,
     /// Parser state; private to the machine.
     pub state: u8,
     /// What the current line is; private to the machine.
@@ -124,16 +122,25 @@ pub struct Dir {
     pub carry_len: u8,
     /// Bit `i`: the stash holds a segment at index `i`.
     pub stashed: u32,
-    /// Bytes of body, chunk or frame that are still to be skipped.
+    /// Requests that went into [`Conn::fifo`], or answers that took them out of it; index modulo [`FIFO`].
+    pub passed: u32,
+    /// Requests: `passed` of the answers, as seen last. Answers: index into `ROWS` that `cached_key` leads to.
+    pub cached: u32,
+    /// Answers: the last row that was counted, as protocol, method and status of a [`crate::RowKey`]; 0: none.
+    pub cached_key: u32,
+    /// Bytes of body, chunk or frame that are still to be skipped; before, the Content-Length or chunk size that says how
+    /// many, as far as it is read.
     pub left: u64,
-    /// The number that is being read: Content-Length, chunk size.
-    pub number: u64,
     /// When the current message's first byte was seen; 0: not yet.
     pub first_ns: u64,
     /// The last 16 bytes of the current line. Up to here is one cache line: all that most segments need.
     pub tail: [u64; 2],
     /// The start of a line that was cut by the segment's end.
     pub carry: [u64; CARRY / 8],
+    /// Sequence number of the FIN, when [`flag::FIN`] is set.
+    pub fin: u32,
+    /// Zero.
+    pub reserved: u32,
     /// HTTP/2 frames and header blocks; private to the machine.
     pub h2: H2,
 }
@@ -145,6 +152,8 @@ pub const TABLE: usize = 128;
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 pub struct H2 {
+    /// The integer in hand.
+    pub number: u64,
     /// Bytes of the header block that are left in the frame in hand.
     pub frame_left: u32,
     /// Stream of the block in hand; 0: a pushed one.
@@ -245,34 +254,24 @@ pub struct Conn {
     pub signs: [u8; 2],
     /// Distinguishes this connection's stash and streams from those of an earlier one of the same key.
     pub id: u64,
-    /// Coarse clock at the last segment with payload.
+    /// Clock at the last segment with payload, a second late at the most.
     pub last_seen_ns: u64,
-    /// First sequence number of `requests`.
-    pub first_seq: u32,
+    /// 1: the request whose first line is still coming has been answered and counted already.
+    pub early: u32,
     /// One past the last request that found `fifo` full: those before it may be in `STREAMS`, at [`Conn::over_key`].
     pub over: u32,
     /// From whoever asks.
     pub requests: Dir,
-    /// Requests pushed; index modulo [`FIFO`].
-    pub head: u32,
-    /// `tail` as the pushing side saw it last.
-    pub tail_seen: u32,
-    /// 1: the request whose first line is still coming has been answered and counted already.
-    pub early: u32,
+    /// First sequence number of `requests`.
+    pub first_seq: u32,
     /// HTTP/2 streams that wait for an answer.
     pub streams: u32,
     /// Kubelet probes that wait for an answer.
     pub probes: u32,
     /// Zero.
-    pub reserved: [u32; 9],
+    pub reserved: [u32; 7],
     /// From whoever answers.
     pub answers: Dir,
-    /// Requests popped.
-    pub tail: u32,
-    /// Index into `ROWS` that `row_key` leads to.
-    pub row: u32,
-    /// The last row that was counted, as the eight bytes of a [`crate::RowKey`]; 0: none.
-    pub row_key: u64,
     /// Zero.
     pub reserved_too: [u64; 5],
     /// Sorted by arrival.
@@ -282,7 +281,7 @@ pub struct Conn {
 impl Conn {
     /// Requests that wait for an answer, as far as one CPU can say.
     pub const fn outstanding(&self) -> u32 {
-        self.head.wrapping_sub(self.tail) + self.streams
+        self.requests.passed.wrapping_sub(self.answers.passed) + self.streams
     }
 
     /// Key of the request number `index` in `STREAMS`, whose streams have 31 bits.
@@ -448,8 +447,8 @@ pub struct Scratch {
 
 const _: () = {
     assert!(size_of::<ConnKey>() == 40);
-    assert!(size_of::<H2>() == 40);
-    assert!(size_of::<Dir>() == 136);
+    assert!(size_of::<H2>() == 48);
+    assert!(size_of::<Dir>() == 152);
     assert!(offset_of!(Conn, requests) == 32);
     assert!(offset_of!(Conn, answers) == 32 + 3 * 64);
     assert!(offset_of!(Conn, fifo) == 32 + 6 * 64);

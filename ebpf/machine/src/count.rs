@@ -55,11 +55,12 @@ unsafe fn place(conn: *mut Conn, index: u32) -> *mut Pending {
 #[inline(always)]
 pub(crate) unsafe fn push<W: World>(world: &W, conn: *mut Conn, slot: *mut Slot, request: Pending) {
     start(world, slot);
-    let head = (*conn).head;
-    if head.wrapping_sub((*conn).tail_seen) >= FIFO as u32 {
-        (*conn).tail_seen = (*conn).tail;
+    let requests = &raw mut (*conn).requests;
+    let head = (*requests).passed;
+    if head.wrapping_sub((*requests).cached) >= FIFO as u32 {
+        (*requests).cached = (*conn).answers.passed;
     }
-    if head.wrapping_sub((*conn).tail_seen) < FIFO as u32 {
+    if head.wrapping_sub((*requests).cached) < FIFO as u32 {
         *place(conn, head) = request.of_lap(head);
     } else {
         let value = StreamValue {
@@ -70,7 +71,7 @@ pub(crate) unsafe fn push<W: World>(world: &W, conn: *mut Conn, slot: *mut Slot,
         world.open_stream(&(*conn).over_key(head), value);
         (*conn).over = head.wrapping_add(1);
     }
-    (*conn).head = head.wrapping_add(1);
+    (*requests).passed = head.wrapping_add(1);
 }
 
 /// The request that was pushed last is a kubelet probe.
@@ -81,8 +82,9 @@ pub(crate) unsafe fn mark_probe<W: World>(world: &W, conn: *mut Conn, slot: *mut
         return;
     }
     start_probe(world, conn, slot);
-    let last = (*conn).head.wrapping_sub(1);
-    if (*conn).over == (*conn).head {
+    let head = (*conn).requests.passed;
+    let last = head.wrapping_sub(1);
+    if (*conn).over == head {
         if let Some(open) = world.stream(&(*conn).over_key(last)) {
             (*open).request.0 |= Pending::PROBE;
         }
@@ -94,7 +96,7 @@ pub(crate) unsafe fn mark_probe<W: World>(world: &W, conn: *mut Conn, slot: *mut
 /// The oldest request that waits; leaves.
 #[inline(always)]
 pub(crate) unsafe fn pop<W: World>(world: &W, conn: *mut Conn) -> Option<Pending> {
-    let tail = (*conn).tail;
+    let tail = (*conn).answers.passed;
     let at = place(conn, tail);
     let mut request = *at;
     if ((*conn).over.wrapping_sub(tail) as i32) > 0 {
@@ -111,7 +113,7 @@ pub(crate) unsafe fn pop<W: World>(world: &W, conn: *mut Conn) -> Option<Pending
     if !request.is_of_lap(tail) {
         return None;
     }
-    (*conn).tail = tail.wrapping_add(1);
+    (*conn).answers.passed = tail.wrapping_add(1);
     settle(conn, request);
     Some(request)
 }
@@ -135,19 +137,17 @@ pub(crate) unsafe fn answered<W: World>(
         method: request.method(),
         status,
     };
-    let word = u64::from(key.slot) << 32
-        | u64::from(key.protocol) << 24
-        | u64::from(key.method) << 16
-        | u64::from(key.status);
-    let index = if (*conn).row_key == word {
-        (*conn).row
+    let word = u32::from(key.protocol) << 24 | u32::from(key.method) << 16 | u32::from(key.status);
+    let answers = &raw mut (*conn).answers;
+    let index = if (*answers).cached_key == word {
+        (*answers).cached
     } else {
         let Some(index) = world.row(key) else {
             lose(slot, Loss::RowsFull, 1);
             return;
         };
-        (*conn).row = index;
-        (*conn).row_key = word;
+        (*answers).cached = index;
+        (*answers).cached_key = word;
         index
     };
     if !add_to(world, index, duration_ns) {
@@ -203,7 +203,7 @@ pub const ABORTED: u32 = u32::MAX;
 /// As [`World`] says of its pointers.
 #[inline(always)]
 pub unsafe fn drain(conn: *mut Conn, slot: *mut Slot, why: u32) {
-    let (head, mut tail) = ((*conn).head, (*conn).tail);
+    let (head, mut tail) = ((*conn).requests.passed, (*conn).answers.passed);
     let all = u64::from((*conn).outstanding());
     let probes = u64::from((*conn).probes);
     if ((*conn).over.wrapping_sub(tail) as i32) > 0 {
@@ -218,7 +218,7 @@ pub unsafe fn drain(conn: *mut Conn, slot: *mut Slot, why: u32) {
             tail = tail.wrapping_add(1);
         }
     }
-    (*conn).tail = head;
+    (*conn).answers.passed = head;
     (*conn).streams = 0;
     (*conn).probes = 0;
     if all == 0 {

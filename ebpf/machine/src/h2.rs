@@ -208,7 +208,7 @@ pub(crate) unsafe fn block<W: World>(scan: &mut Scan<W>, at: *const u8) {
         state::H2_ITEM => begin_item(scan, byte),
         state::H2_INT => {
             let shift = (*h2).shift & 31;
-            (*dir).number += u64::from(byte & 0x7f) << shift;
+            (*h2).number += u64::from(byte & 0x7f) << shift;
             (*h2).shift = shift + 7;
             if byte & 0x80 == 0 {
                 int_end(scan);
@@ -253,9 +253,10 @@ unsafe fn begin_item<W: World>(scan: &mut Scan<W>, byte: u8) {
 #[inline(always)]
 unsafe fn begin_int<W: World>(scan: &mut Scan<W>, value: u8, prefix: u8) {
     let dir = scan.dir;
-    (*dir).number = u64::from(value);
+    let h2 = &raw mut (*dir).h2;
+    (*h2).number = u64::from(value);
     if value == prefix {
-        (*dir).h2.shift = 0;
+        (*h2).shift = 0;
         (*dir).state = state::H2_INT;
     } else {
         int_end(scan);
@@ -267,7 +268,7 @@ unsafe fn begin_int<W: World>(scan: &mut Scan<W>, value: u8, prefix: u8) {
 unsafe fn int_end<W: World>(scan: &mut Scan<W>) {
     let dir = scan.dir;
     let h2 = &raw mut (*dir).h2;
-    let number = (*dir).number;
+    let number = (*h2).number;
     match (*h2).item {
         item::INDEXED => {
             let code = entry(scan, number);
@@ -301,7 +302,7 @@ unsafe fn begin_string<W: World>(scan: &mut Scan<W>, len: u64) {
         len
     };
     (*dir).left = first;
-    (*dir).number = len - first;
+    (*h2).number = len - first;
     (*dir).tail = [0; 2];
     (*h2).len = if first < 255 { first as u8 } else { 255 };
     let matters = if is_name {
@@ -352,9 +353,9 @@ unsafe fn string_end<W: World>(scan: &mut Scan<W>, kept: bool) {
     if (*h2).item == item::REST {
         return;
     }
-    if (*dir).number != 0 && kept {
+    if (*h2).number != 0 && kept {
         (*h2).item = item::REST;
-        (*dir).left = (*dir).number;
+        (*dir).left = (*h2).number;
         (*dir).state = state::H2_STRING_SKIP;
     }
     let name = (*h2).name;

@@ -24,7 +24,7 @@ const CONNECT: u8 = 6;
 pub(crate) unsafe fn begin(dir: *mut Dir) {
     (*dir).state = state::START;
     (*dir).first_ns = 0;
-    (*dir).number = 0;
+    (*dir).left = 0;
     (*dir).flags &= flag::FIN | flag::ENDED;
 }
 
@@ -223,15 +223,14 @@ pub(crate) unsafe fn field<W: World>(scan: &mut Scan<W>, at: *const u8, avail: u
     let c = w0 as u8;
     if c == b'\n' {
         advance(scan, 1);
-        return head_end(scan);
+        return fields_end(dir);
     }
     if c == b'\r' {
         if avail < 2 {
             return carry(scan, at, avail);
         }
-        if (w0 >> 8) as u8 == b'\n' {
-            advance(scan, 2);
-            return head_end(scan);
+        if empty_line(scan, w0) {
+            return;
         }
     }
     if (*dir).state == state::TRAILER {
@@ -245,6 +244,27 @@ pub(crate) unsafe fn field<W: World>(scan: &mut Scan<W>, at: *const u8, avail: u
         return carry(scan, at, avail);
     }
     known_field(scan, at, avail, w0);
+}
+
+/// Reads the empty line that ends a head or trailers, if `next` begins with it.
+#[inline(always)]
+pub(crate) unsafe fn empty_line<W>(scan: &mut Scan<W>, next: u64) -> bool {
+    let empty = next & mask(2) == word(b"\r\n");
+    if empty {
+        advance(scan, 2);
+        fields_end(scan.dir);
+    }
+    empty
+}
+
+/// The head, or the trailers, are complete.
+#[inline(always)]
+unsafe fn fields_end(dir: *mut Dir) {
+    if (*dir).state == state::TRAILER {
+        begin(dir);
+    } else {
+        (*dir).state = state::HEAD_END;
+    }
 }
 
 /// Whether a line in a head must be looked at by [`field`].
@@ -277,7 +297,7 @@ unsafe fn known_field<W: World>(scan: &mut Scan<W>, at: *const u8, avail: u32, w
     match lower(w0) {
         name if name == word(b"content-") && lower(w1) & mask(7) == word(b"length:") => {
             (*dir).state = state::LENGTH;
-            (*dir).number = 0;
+            (*dir).left = 0;
             (*dir).flags &= !flag::LENGTH;
             advance(scan, 15);
             return length(scan, at.add(15), avail - 15);
@@ -322,8 +342,8 @@ pub(crate) unsafe fn length<W: World>(scan: &mut Scan<W>, at: *const u8, avail: 
         let c = bytes as u8;
         match c {
             b'0'..=b'9' => {
-                (*dir).number = (*dir)
-                    .number
+                (*dir).left = (*dir)
+                    .left
                     .wrapping_mul(10)
                     .wrapping_add(u64::from(c - b'0'));
                 (*dir).flags |= flag::LENGTH;
@@ -354,7 +374,7 @@ pub(crate) unsafe fn chunk<W: World>(scan: &mut Scan<W>, at: *const u8) {
         _ => return begin_line(dir, line::CHUNK),
     };
     advance(scan, 1);
-    (*dir).number = (*dir).number << 4 | u64::from(digit);
+    (*dir).left = (*dir).left << 4 | u64::from(digit);
 }
 
 /// Blanks behind a transfer coding that are looked over.
@@ -385,14 +405,11 @@ pub(crate) unsafe fn line_end<W: World>(scan: &mut Scan<W>) {
             let chunked = lower(coding) >> 8 == word(b"chunked");
             (*dir).flags |= if chunked { flag::CHUNKED } else { flag::CODED };
         }
-        line::CHUNK if (*dir).number == 0 => (*dir).state = state::TRAILER,
-        line::CHUNK => {
-            (*dir).state = state::CHUNK_DATA;
-            (*dir).left = (*dir).number;
-        }
+        line::CHUNK if (*dir).left == 0 => (*dir).state = state::TRAILER,
+        line::CHUNK => (*dir).state = state::CHUNK_DATA,
         line::CHUNK_END => {
             (*dir).state = state::CHUNK;
-            (*dir).number = 0;
+            (*dir).left = 0;
         }
         line::TRAILER => (*dir).state = state::TRAILER,
         line::PROXY => begin(dir),
@@ -476,14 +493,11 @@ unsafe fn early<W: World>(scan: &Scan<W>) -> Option<Pending> {
     Some(Pending::new((*requests).first_ns, method, false))
 }
 
-/// The head (or the trailers) is complete: what comes next (RFC 9112, 6.3).
+/// The head is complete: what comes next (RFC 9112, 6.3).
 #[inline(always)]
-unsafe fn head_end<W: World>(scan: &mut Scan<W>) {
+pub(crate) unsafe fn head_end<W: World>(scan: &mut Scan<W>) {
     let (conn, dir) = (scan.conn, scan.dir);
     let flags = (*dir).flags;
-    if (*dir).state == state::TRAILER {
-        return begin(dir);
-    }
     if scan.answers {
         let (status, method) = ((*dir).status, (*dir).method);
         if flags & flag::FINAL == 0 {
@@ -502,16 +516,14 @@ unsafe fn head_end<W: World>(scan: &mut Scan<W>) {
     } else if (*dir).method == CONNECT {
         return begin(dir);
     }
-    let length = (*dir).number;
     if flags & flag::CHUNKED != 0 {
         (*dir).state = state::CHUNK;
-        (*dir).number = 0;
+        (*dir).left = 0;
     } else if flags & flag::LENGTH != 0 && flags & flag::CODED == 0 {
-        if length == 0 {
+        if (*dir).left == 0 {
             return begin(dir);
         }
         (*dir).state = state::BODY;
-        (*dir).left = length;
         (*dir).flags |= flag::UNTOUCHED;
     } else if scan.answers || flags & flag::CODED != 0 {
         (*dir).state = state::BODY;

@@ -31,6 +31,8 @@ pub(crate) mod state {
     pub(crate) const CHUNK: u8 = 5;
     /// At the start of a trailer line.
     pub(crate) const TRAILER: u8 = 6;
+    /// Behind a head.
+    pub(crate) const HEAD_END: u8 = 7;
     /// HTTP/2: before a frame.
     pub(crate) const H2_FRAME: u8 = 16;
     /// At the length of a frame's padding.
@@ -162,7 +164,8 @@ impl<W> Scan<W> {
     }
 }
 
-/// One step; true when the segment is read to its end. A line's start and the line behind it are one step.
+/// One step; true when the segment is read to its end. A line's start, the line, the end of the head behind it and what
+/// is to be skipped behind that are one step.
 #[inline(always)]
 pub unsafe fn step<W: World>(scan: &mut Scan<W>) -> bool {
     let cursor = scan.scratch;
@@ -187,13 +190,17 @@ pub unsafe fn step<W: World>(scan: &mut Scan<W>) -> bool {
             let n = h2::skip(scan, avail);
             (*cursor).pos = pos + n;
         }
-        _ => {
-            let n = skip(dir, (*scan.conn).mode, avail);
-            (*cursor).pos = pos + n;
-        }
+        _ => {}
     }
     if (*dir).state == state::LINE {
         read_line(scan, end);
+    }
+    if (*dir).state == state::HEAD_END {
+        head::head_end(scan);
+    }
+    let pos = (*cursor).pos;
+    if (*dir).state & state::SKIPS != 0 && (*dir).state < state::H2_SKIP && pos < end {
+        (*cursor).pos = pos + skip(dir, (*scan.conn).mode, end - pos);
     }
     (*cursor).pos >= end && (*cursor).remain == 0
 }
@@ -384,5 +391,8 @@ unsafe fn read_line<W: World>(scan: &mut Scan<W>, end: u32) {
     (*dir).tail = [low, high];
     if found {
         head::line_end(scan);
+        if (*dir).state == state::FIELD && end - pos >= 2 {
+            head::empty_line(scan, read_u64(window(cursor, pos)));
+        }
     }
 }

@@ -422,9 +422,9 @@ unsafe fn follow<W: World>(flow: &Flow<W>) {
 }
 
 /// Nanoseconds: see [`seen`].
-const TELL: i64 = 4_000_000;
+const TELL: i64 = 1_000_000_000;
 
-/// What passes, passes at `now`; told every few milliseconds, since both directions read where it is written.
+/// What passes, passes at `now`; told each second, since both directions read where it is written.
 #[inline(always)]
 pub(crate) unsafe fn seen(conn: *mut Conn, now: u64) {
     if now.wrapping_sub((*conn).last_seen_ns) as i64 > TELL {
