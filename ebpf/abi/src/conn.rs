@@ -118,7 +118,7 @@ pub struct Dir {
     pub status: u16,
     /// Method of the current request, or of the one that is being answered.
     pub method: u8,
-    /// Valid bytes of `carry`.
+    /// Valid bytes of `carry`, its last ones.
     pub carry_len: u8,
     /// Bit `i`: the stash holds a segment at index `i`.
     pub stashed: u32,
@@ -429,13 +429,17 @@ pub struct Scratch {
     pub pos: u32,
     /// Valid bytes of `window`.
     pub end: u32,
-    /// The packet's first bytes: IP and TCP headers.
-    pub header: [u64; 16],
+    /// As many of the packet's first bytes are in `window`, at its beginning; 0: others are there.
+    pub loaded: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// The first bytes of something, to be looked at apart from the window.
+    pub peek: [u64; 4],
     /// The packet as a segment.
     pub segment: Segment,
     /// Its connection.
     pub key: ConnKey,
-    /// The loaded part of the segment, after what was carried over.
+    /// The loaded part of the segment, after what was carried over; or the packet's first bytes.
     pub window: [u64; (WINDOW + 64) / 8],
     /// A new connection, before it is entered.
     pub conn: Conn,

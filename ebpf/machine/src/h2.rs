@@ -62,7 +62,7 @@ pub(crate) unsafe fn frame<W: World>(scan: &mut Scan<W>, at: *const u8, avail: u
     let dir = scan.dir;
     if avail < HEADER {
         first_byte(scan);
-        return crate::scan::carry(scan, at, avail);
+        return crate::scan::carry(scan, avail);
     }
     let byte = |n: usize| u32::from(*at.add(n));
     let (len, kind, flags) = (

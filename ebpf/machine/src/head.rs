@@ -82,7 +82,7 @@ pub(crate) unsafe fn request<W: World>(scan: &mut Scan<W>, at: *const u8, avail:
     }
     first_byte(scan);
     if !enough(at, avail) {
-        return carry(scan, at, avail);
+        return carry(scan, avail);
     }
     let (method, len) = if w0 & mask(4) == word(b"GET ") {
         (GET, 4)
@@ -146,7 +146,7 @@ unsafe fn proxy_v2<W: World>(scan: &mut Scan<W>, at: *const u8, avail: u32) -> b
         return false;
     }
     if avail < 16 {
-        carry(scan, at, avail);
+        carry(scan, avail);
         return true;
     }
     if w1 & mask(4) != word(b"UIT\n") {
@@ -162,7 +162,7 @@ unsafe fn proxy_v2<W: World>(scan: &mut Scan<W>, at: *const u8, avail: u32) -> b
 #[inline(always)]
 unsafe fn preface<W: World>(scan: &mut Scan<W>, at: *const u8, avail: u32) {
     if avail < START {
-        return carry(scan, at, avail);
+        return carry(scan, avail);
     }
     if read_u64(at.add(8)) != word(b"TP/2.0\r\n") || read_u64(at.add(16)) != word(b"\r\nSM\r\n\r\n")
     {
@@ -188,7 +188,7 @@ pub(crate) unsafe fn status<W: World>(scan: &mut Scan<W>, at: *const u8, avail: 
     }
     first_byte(scan);
     if !enough(at, avail) {
-        return carry(scan, at, avail);
+        return carry(scan, avail);
     }
     let w1 = read_u64(at.add(8));
     let digit = |n: u32| (w1 >> (8 * n)) as u8;
@@ -227,7 +227,7 @@ pub(crate) unsafe fn field<W: World>(scan: &mut Scan<W>, at: *const u8, avail: u
     }
     if c == b'\r' {
         if avail < 2 {
-            return carry(scan, at, avail);
+            return carry(scan, avail);
         }
         if empty_line(scan, w0) {
             return;
@@ -241,7 +241,7 @@ pub(crate) unsafe fn field<W: World>(scan: &mut Scan<W>, at: *const u8, avail: u
         _ => return begin_line(dir, line::OTHER),
     }
     if !enough(at, avail) {
-        return carry(scan, at, avail);
+        return carry(scan, avail);
     }
     known_field(scan, at, avail, w0);
 }

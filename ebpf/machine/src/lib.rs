@@ -104,14 +104,6 @@ pub trait World {
     unsafe fn parse(&self, scratch: *mut Scratch, slot_id: u32, slot: *mut Slot) -> bool;
     /// [`scan::read`].
     unsafe fn read(&self, conn: *mut Conn, slot: *mut Slot, scratch: *mut Scratch, how: u32);
-    /// [`scan::load_first`].
-    unsafe fn load_first(
-        &self,
-        conn: *mut Conn,
-        slot: *mut Slot,
-        scratch: *mut Scratch,
-        how: u32,
-    ) -> bool;
     /// [`drain`].
     unsafe fn drain(&self, conn: *mut Conn, slot: *mut Slot, why: u32);
 

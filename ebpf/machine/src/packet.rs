@@ -1,9 +1,10 @@
 //! From an IP packet to a TCP segment: RFC 791, RFC 8200, RFC 9293.
 
-use owlk8s_ebpf_abi::{FragKey, FragValue, Loss, Scratch, Segment, Slot};
+use owlk8s_ebpf_abi::{FragKey, FragValue, Loss, Scratch, Segment, Slot, WINDOW};
 
 use crate::World;
 use crate::count::lose;
+use crate::cpu::opaque;
 
 pub(crate) const FIN: u8 = 0x01;
 pub(crate) const SYN: u8 = 0x02;
@@ -49,6 +50,26 @@ unsafe fn ne32(header: *const u8, at: usize) -> u32 {
     header.add(at).cast::<u32>().read()
 }
 
+/// Larger packets are mostly body: only their headers are loaded at first.
+const LARGE: u32 = 2048;
+/// Bytes of IP and TCP headers that matter, unless there are IP options.
+const HEADERS: u32 = 64;
+
+/// Loads the packet's first bytes; how many.
+#[inline(always)]
+unsafe fn load<W: World>(world: &W, to: *mut u8) -> u32 {
+    let len = world.packet_len();
+    let wanted = if len > LARGE { HEADERS } else { len };
+    let wanted = if wanted > WINDOW as u32 {
+        WINDOW as u32
+    } else {
+        wanted
+    };
+    // 1..=WINDOW, in a form that kernels before 6.9 follow too.
+    let n = (opaque(wanted.wrapping_sub(1)) & (WINDOW as u32 - 1)) + 1;
+    if world.load(0, to, n) { n } else { 0 }
+}
+
 /// Puts the packet's TCP segment into `scratch`; false when it carries none. Fragments that cannot be put to their
 /// datagram are counted for `slot`.
 ///
@@ -62,10 +83,12 @@ pub unsafe fn parse<W: World>(
     slot: *mut Slot,
 ) -> bool {
     let segment = &mut (*scratch).segment;
-    let header = (&raw mut (*scratch).header).cast::<u8>();
+    let header = (&raw mut (*scratch).window).cast::<u8>();
+    let loaded = load(world, header);
+    (*scratch).loaded = if loaded == HEADERS { 0 } else { loaded };
     // The last fragment of an IPv4 datagram may be shorter than a TCP header.
-    let short = !world.load(0, header, 40);
-    let datagram = if short && !world.load(0, header, 20) {
+    let short = loaded < 40;
+    let datagram = if loaded < 20 {
         return false;
     } else if byte(header, 0) >> 4 == 4 {
         ipv4(world, header, segment)
@@ -80,7 +103,7 @@ pub unsafe fn parse<W: World>(
     if datagram.fragment != 0 {
         return later_fragment(world, slot_id, slot, &datagram, segment);
     }
-    if short || !tcp(world, header, &datagram, segment) {
+    if short || !tcp(world, header, loaded, &datagram, segment) {
         if datagram.more {
             lose(slot, Loss::Fragment, 1);
         }
@@ -193,19 +216,20 @@ unsafe fn ipv6<W: World>(world: &W, header: *mut u8, segment: &mut Segment) -> O
 unsafe fn tcp<W: World>(
     world: &W,
     header: *mut u8,
+    loaded: u32,
     datagram: &Datagram,
     segment: &mut Segment,
 ) -> bool {
-    // The common IPv4 header is 20 bytes and the first load holds all of TCP's fixed part.
-    let at = if datagram.start == 20 {
-        20
+    let start = datagram.start;
+    let at = if start + 20 <= loaded {
+        start
     } else {
-        if !world.load(datagram.start, header, 20) {
+        if !world.load(start, header, 20) {
             return false;
         }
         0
     };
-    let header = header.add(at);
+    let header = header.add(opaque(at & (WINDOW as u32 - 1)) as usize);
     segment.source_port = header.cast::<u16>().read();
     segment.destination_port = header.add(2).cast::<u16>().read();
     segment.seq = u32::from_be(ne32(header, 4));

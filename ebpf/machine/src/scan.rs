@@ -116,25 +116,48 @@ pub unsafe fn read<W: World>(
     how: u32,
 ) {
     let mut scan = Scan::new(world, conn, slot, scratch, how);
-    if !world.load_first(conn, slot, scratch, how) {
-        W::run(&mut scan);
+    if (*scratch).pos < (*scratch).end {
+        prepend(scan.dir, scratch);
+    }
+    W::run(&mut scan);
+}
+
+/// Points at the `len` bytes at `offset`, which [`read`] is to read.
+#[inline(always)]
+pub(crate) unsafe fn point(scratch: *mut Scratch, offset: u32, len: u32, stashed: bool) {
+    let loaded = (*scratch).loaded;
+    (*scratch).pos = 0;
+    (*scratch).end = 0;
+    (*scratch).offset = offset;
+    (*scratch).remain = len;
+    if !stashed && offset >= CARRY as u32 && offset < loaded {
+        let behind = loaded - offset;
+        let n = if behind < len { behind } else { len };
+        (*scratch).pos = offset;
+        (*scratch).end = offset + n;
+        (*scratch).offset = offset + n;
+        (*scratch).remain = len - n;
     }
 }
 
-/// Loads the first of what [`read`] is to read: one step less. True when there is nothing to look at.
-///
-/// # Safety
-/// As [`World`] says of its pointers.
+/// Puts what was carried over before the window's first byte to read, over what is of no use any more.
 #[inline(always)]
-pub unsafe fn load_first<W: World>(
-    world: &W,
-    conn: *mut Conn,
-    slot: *mut Slot,
-    scratch: *mut Scratch,
-    how: u32,
-) -> bool {
-    refill(&mut Scan::new(world, conn, slot, scratch, how));
-    (*scratch).remain == 0 && (*scratch).pos >= (*scratch).end
+unsafe fn prepend(dir: *mut Dir, scratch: *mut Scratch) {
+    let carried = u32::from((*dir).carry_len) & (CARRY as u32 - 1);
+    if carried == 0 {
+        return;
+    }
+    let pos = (*scratch).pos;
+    let to = (&raw mut (*scratch).window)
+        .cast::<u8>()
+        .add(opaque(pos.wrapping_sub(CARRY as u32) & (WINDOW as u32 - 1)) as usize);
+    let mut word = 0;
+    while word < CARRY / 8 {
+        write_u64(to.add(8 * word), (*dir).carry[word]);
+        word += 1;
+    }
+    (*dir).carry_len = 0;
+    (*scratch).pos = pos - carried;
 }
 
 impl<W> Scan<W> {
@@ -268,24 +291,14 @@ unsafe fn refill<W: World>(scan: &mut Scan<W>) -> bool {
         (*cursor).remain = remain - n;
         return false;
     }
-    let carried = u32::from((*dir).carry_len) & (CARRY as u32 - 1);
-    let mut word = 0;
-    if carried != 0 {
-        while word < CARRY / 8 {
-            (*cursor).window[word] = (*dir).carry[word];
-            word += 1;
-        }
-        (*dir).carry_len = 0;
-    }
     let wanted = if remain < FRESH { remain } else { FRESH };
     // 1..=FRESH, in a form that kernels before 6.9 follow too.
     let n = (opaque(wanted - 1) & 511) + 1;
     if n > FRESH {
         return true;
     }
-    let to = (&raw mut (*cursor).window)
-        .cast::<u8>()
-        .add(carried as usize);
+    let to = (&raw mut (*cursor).window).cast::<u8>().add(CARRY);
+    (*cursor).loaded = 0;
     let loaded = if scan.stashed {
         load_stash(&raw const (*cursor).stash, (*cursor).offset, to, n)
     } else {
@@ -300,8 +313,9 @@ unsafe fn refill<W: World>(scan: &mut Scan<W>) -> bool {
     }
     (*cursor).offset += n;
     (*cursor).remain = remain - n;
-    (*cursor).pos = 0;
-    (*cursor).end = carried + n;
+    (*cursor).pos = CARRY as u32;
+    (*cursor).end = CARRY as u32 + n;
+    prepend(dir, cursor);
     false
 }
 
@@ -329,8 +343,9 @@ unsafe fn write_u64(at: *mut u8, word: u64) {
 
 /// The rest of the window is the start of a line that goes on in the next segment.
 #[inline(always)]
-pub(crate) unsafe fn carry<W>(scan: &mut Scan<W>, at: *const u8, avail: u32) {
+pub(crate) unsafe fn carry<W>(scan: &mut Scan<W>, avail: u32) {
     let (cursor, dir) = (scan.scratch, scan.dir);
+    let at = window(cursor, (*cursor).end.wrapping_sub(CARRY as u32));
     let mut word = 0;
     while word < CARRY / 8 {
         (*dir).carry[word] = read_u64(at.add(8 * word));

@@ -9,7 +9,7 @@ use crate::bytes::{is_token, mask, word};
 use crate::count::{ABORTED, lose};
 use crate::cpu::{add, opaque, read_u64, try_lock, unlock};
 use crate::packet::{ACK, FIN, RST, SYN, has};
-use crate::scan::{ANSWERS, STASHED, skip, state};
+use crate::scan::{self, ANSWERS, STASHED, skip, state};
 use crate::{World, head};
 
 /// Segments with payload are counted up to here.
@@ -265,7 +265,7 @@ unsafe fn settings_begin<W: World>(
     len: u32,
     scratch: *mut Scratch,
 ) -> bool {
-    let first = (&raw mut (*scratch).window).cast::<u8>();
+    let first = (&raw mut (*scratch).peek).cast::<u8>();
     if len < 9 || !world.load(offset, first, 9) {
         return false;
     }
@@ -293,7 +293,7 @@ unsafe fn note_early_answer<W: World>(world: &W, scratch: *mut Scratch) {
 /// Whether the segment begins with the HEADERS of an HTTP/2 request: a connection that is older than the observer.
 #[inline(always)]
 unsafe fn frames_begin<W: World>(world: &W, offset: u32, len: u32, scratch: *mut Scratch) -> bool {
-    let first = (&raw mut (*scratch).window).cast::<u8>();
+    let first = (&raw mut (*scratch).peek).cast::<u8>();
     if len < 10 || !world.load(offset, first, 9) {
         return false;
     }
@@ -312,7 +312,7 @@ unsafe fn could_begin<W: World>(
     to_pod: bool,
 ) -> bool {
     let segment = &(*scratch).segment;
-    let first = (&raw mut (*scratch).window).cast::<u8>();
+    let first = (&raw mut (*scratch).peek).cast::<u8>();
     if !to_pod {
         return method_begins(world, segment.offset, segment.len, first);
     }
@@ -567,7 +567,7 @@ unsafe fn forget<W: World>(flow: &Flow<W>) {
 /// Reads the new bytes of a segment that continues the stream; false when it lies beyond a hole.
 #[inline(always)]
 unsafe fn place<W: World>(flow: &Flow<W>, seq: u32, offset: u32, len: u32, stashed: bool) -> bool {
-    let (dir, cursor) = (flow.dir, flow.scratch);
+    let dir = flow.dir;
     let ahead = seq.wrapping_sub((*dir).next);
     let mut old = 0;
     if ahead != 0 && (*dir).flags & flag::GUESS != 0 {
@@ -596,10 +596,7 @@ unsafe fn place<W: World>(flow: &Flow<W>, seq: u32, offset: u32, len: u32, stash
         (*dir).next = seq.wrapping_add(len);
         return true;
     }
-    (*cursor).offset = offset + old;
-    (*cursor).remain = new;
-    (*cursor).pos = 0;
-    (*cursor).end = 0;
+    scan::point(flow.scratch, offset + old, new, stashed);
     if (*dir).state == state::LOST {
         (*dir).state = if (*flow.conn).mode == 2 {
             state::H2_FRAME
@@ -609,7 +606,7 @@ unsafe fn place<W: World>(flow: &Flow<W>, seq: u32, offset: u32, len: u32, stash
         (*dir).flags = flags | flag::TENTATIVE;
     } else if flags & (flag::EXPECT | flag::UNTOUCHED) == flag::EXPECT | flag::UNTOUCHED && !stashed
     {
-        declined(flow);
+        declined(flow, offset + old, new);
     }
     let how = if flow.answers { ANSWERS } else { 0 } | if stashed { STASHED } else { 0 };
     (*flow.world).read(flow.conn, flow.slot, flow.scratch, how);
@@ -623,7 +620,7 @@ unsafe fn answer_begins<W: World>(flow: &Flow<W>, offset: u32, len: u32) -> bool
     if (*flow.conn).mode == 2 {
         return frames_begin(&*flow.world, offset, len, flow.scratch);
     }
-    let first = (&raw mut (*flow.scratch).window).cast::<u8>();
+    let first = (&raw mut (*flow.scratch).peek).cast::<u8>();
     len >= 8
         && (*flow.world).load(offset, first, 8)
         && read_u64(first) & mask(7) == word(b"HTTP/1.")
@@ -654,13 +651,12 @@ unsafe fn jump<W: World>(flow: &Flow<W>, ahead: u32) -> bool {
 /// A body that was announced with `Expect: 100-continue` may never come: after a final answer without a 100 the
 /// client may go on with its next request (RFC 9110, 10.1.1).
 #[inline(always)]
-unsafe fn declined<W: World>(flow: &Flow<W>) {
-    let cursor = flow.scratch;
+unsafe fn declined<W: World>(flow: &Flow<W>, offset: u32, len: u32) {
     if flow.answers || (*flow.conn).outstanding() != 0 {
         return;
     }
-    let window = (&raw mut (*cursor).window).cast::<u8>();
-    if method_begins(&*flow.world, (*cursor).offset, (*cursor).remain, window) {
+    let first = (&raw mut (*flow.scratch).peek).cast::<u8>();
+    if method_begins(&*flow.world, offset, len, first) {
         head::begin(flow.dir);
     }
 }

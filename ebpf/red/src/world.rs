@@ -86,21 +86,6 @@ unsafe extern "C" fn owlk8s_read(
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-unsafe extern "C" fn owlk8s_load_first(
-    skb: *mut __sk_buff,
-    conn: *mut Conn,
-    slot: *mut Slot,
-    scratch: *mut Scratch,
-    how: u32,
-) -> u32 {
-    if conn.is_null() || slot.is_null() || scratch.is_null() {
-        return 1;
-    }
-    u32::from(scan::load_first(&Kernel { skb }, conn, slot, scratch, how))
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
 unsafe extern "C" fn owlk8s_drain(conn: *mut Conn, slot: *mut Slot, why: u32) -> u32 {
     if conn.is_null() || slot.is_null() {
         return 0;
@@ -270,17 +255,6 @@ impl World for Kernel {
     #[inline(always)]
     unsafe fn read(&self, conn: *mut Conn, slot: *mut Slot, scratch: *mut Scratch, how: u32) {
         owlk8s_read(self.skb, conn, slot, scratch, how);
-    }
-
-    #[inline(always)]
-    unsafe fn load_first(
-        &self,
-        conn: *mut Conn,
-        slot: *mut Slot,
-        scratch: *mut Scratch,
-        how: u32,
-    ) -> bool {
-        owlk8s_load_first(self.skb, conn, slot, scratch, how) != 0
     }
 
     #[inline(always)]
