@@ -48,9 +48,9 @@ pub(crate) struct Admin {
 pub(crate) struct Probe {
     /// How many targets may be attached at once.
     pub(crate) targets: u32,
-    /// How many combinations of target, protocol, method and status; 848 bytes each.
+    /// How many combinations of target, protocol, method and status; 960 bytes each.
     pub(crate) rows: u32,
-    /// How many connections are followed at once on this node; 584 bytes each while they are open.
+    /// How many connections are followed at once on this node; 1 KiB each while they are open.
     pub(crate) connections: u32,
     /// Count kubelet probes in the totals.
     pub(crate) include_probes: bool,

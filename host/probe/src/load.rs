@@ -42,7 +42,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             targets: 512,
-            rows: 8192,
+            rows: 4096,
             connections: 65_536,
             count_client: false,
         }

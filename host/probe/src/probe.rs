@@ -137,13 +137,12 @@ impl Probe {
     /// All counters now, as of `at`.
     pub fn read(&mut self, at: UnixNanos) -> Result<Reading, ProbeError> {
         self.reader.refresh(&self.maps)?;
-        let mut targets = BTreeMap::new();
-        for (target, watched) in &self.watched {
-            targets.insert(
-                target.clone(),
-                status::reading(watched, &self.maps, &mut self.reader),
-            );
-        }
+        // In their order, which spares the new map a search for each.
+        let targets = self.watched.iter().map(|(target, watched)| {
+            let reading = status::reading(watched, &self.maps, &mut self.reader);
+            (target.clone(), reading)
+        });
+        let targets = targets.collect();
         Ok(Reading { at, targets })
     }
 

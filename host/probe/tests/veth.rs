@@ -418,7 +418,7 @@ fn kernel_memory_is_fixed_but_for_a_little_of_each_target() {
             taken.push(kernel_memory() - before);
             eprintln!("{targets} targets: {} bytes", kernel_memory() - before);
         }
-        assert!(taken[0] <= 24 << 20, "{taken:?}");
+        assert!(taken[0] <= 16 << 20, "{taken:?}");
         let each = (taken[2] - taken[0]) / 499;
         eprintln!("each: {each} bytes");
         assert!(each <= 8 << 10, "{taken:?}");

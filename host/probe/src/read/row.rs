@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::ops::Range;
 
 use owlk8s_ebpf_abi::{BUCKETS, LINE_BUCKETS, METHODS, ROW_PROBE, RowKey, RowLine};
 use owlk8s_model::{Direction, FIRST_BUCKET, Histogram, Method, Protocol, Row};
@@ -22,7 +23,7 @@ impl Widened {
 
     /// The row's buckets, whether they fit into 32 bits or not.
     fn latency(&mut self, row: u32, kernel: &Kernel) -> Histogram {
-        if kernel.total() < WIDEN_FROM && !self.0.contains_key(&row) {
+        if kernel.total < WIDEN_FROM && !self.0.contains_key(&row) {
             return kernel.latency();
         }
         Histogram::trimmed(FIRST_BUCKET, self.carry(row, kernel))
@@ -85,6 +86,10 @@ const LOWER: u64 = u32::MAX as u64;
 /// A row as the kernel keeps it.
 struct Kernel {
     duration_sum_ns: u64,
+    /// Sum of the buckets.
+    total: u64,
+    /// Those of `pairs` that are not in it are zero: most requests of a row take about as long as each other.
+    used: Range<usize>,
     pairs: Pairs,
 }
 
@@ -96,23 +101,27 @@ impl Kernel {
     fn of(words: Words<'_>) -> Self {
         let mut kernel = Self {
             duration_sum_ns: 0,
+            total: 0,
+            used: 0..0,
             pairs: [0; PAIRS],
         };
-        let mut words = words.from(0);
-        for pairs in kernel.pairs.chunks_exact_mut(LINE - 1) {
-            kernel.duration_sum_ns += words.next().unwrap_or_default();
-            for (pair, word) in pairs.iter_mut().zip(&mut words) {
-                *pair = word;
+        for (line, [sum, pairs @ ..]) in words.lines::<LINE>().enumerate() {
+            kernel.duration_sum_ns += sum;
+            let total: u64 = pairs.iter().map(|pair| (pair & LOWER) + (pair >> 32)).sum();
+            if total == 0 {
+                continue;
             }
+            let first = line * pairs.len();
+            let start = if kernel.total == 0 {
+                first
+            } else {
+                kernel.used.start
+            };
+            kernel.used = start..first + pairs.len();
+            kernel.total += total;
+            kernel.pairs[first..kernel.used.end].copy_from_slice(&pairs);
         }
         kernel
-    }
-
-    fn total(&self) -> u64 {
-        self.pairs
-            .iter()
-            .map(|pair| (pair & LOWER) + (pair >> 32))
-            .sum()
     }
 
     /// All buckets from pair `first` to pair `last`.
@@ -124,14 +133,14 @@ impl Kernel {
 
     /// As [`Histogram::trimmed`], without a look at what is zero.
     fn latency(&self) -> Histogram {
-        let Some(first) = self.pairs.iter().position(|&pair| pair != 0) else {
+        let used = &self.pairs[self.used.clone()];
+        let filled = |&pair: &u64| pair != 0;
+        let (Some(first), Some(last)) =
+            (used.iter().position(filled), used.iter().rposition(filled))
+        else {
             return Histogram::default();
         };
-        let last = self
-            .pairs
-            .iter()
-            .rposition(|&pair| pair != 0)
-            .unwrap_or(first);
+        let (first, last) = (self.used.start + first, self.used.start + last);
         let before = usize::from(self.pairs[first] & LOWER == 0);
         let after = usize::from(self.pairs[last] >> 32 == 0);
         let mut counts = Vec::with_capacity((last - first + 1) * 2);
@@ -151,6 +160,8 @@ mod tests {
     fn kernel(buckets: &[(usize, u32)]) -> Kernel {
         let mut kernel = Kernel {
             duration_sum_ns: 0,
+            total: buckets.iter().map(|&(_, count)| u64::from(count)).sum(),
+            used: 0..PAIRS,
             pairs: [0; PAIRS],
         };
         for &(bucket, count) in buckets {

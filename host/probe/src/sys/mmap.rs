@@ -28,6 +28,14 @@ impl Words<'_> {
             .map(|word| word.load(Ordering::Relaxed))
     }
 
+    /// All words, `N` at a time, each group once it is asked for.
+    pub(crate) fn lines<const N: usize>(&self) -> impl Iterator<Item = [u64; N]> + '_ {
+        let (lines, _) = self.0.as_chunks::<N>();
+        lines
+            .iter()
+            .map(|line| line.each_ref().map(|word| word.load(Ordering::Relaxed)))
+    }
+
     /// All to zero.
     pub(crate) fn clear(&self) {
         for word in self.0 {
