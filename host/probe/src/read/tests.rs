@@ -143,8 +143,26 @@ fn detached_target_takes_its_rows_along() {
     probe.detach(&"1".into()).unwrap();
     let left = probe.maps.row_index.get(&key(1, 11, 1, 200)).unwrap();
     assert_eq!(left, None);
-    assert_eq!(probe.maps.rows.element(1).from(0).sum::<u64>(), 0);
-    assert_eq!(probe.maps.slots.element(1).from(0).sum::<u64>(), 0);
+    assert_eq!(
+        probe
+            .maps
+            .rows
+            .element(1)
+            .lines::<1>()
+            .flatten()
+            .sum::<u64>(),
+        0
+    );
+    assert_eq!(
+        probe
+            .maps
+            .slots
+            .element(1)
+            .lines::<1>()
+            .flatten()
+            .sum::<u64>(),
+        0
+    );
     let reading = probe.read(UnixNanos(0)).unwrap();
     assert_eq!(
         reading.targets.keys().collect::<Vec<_>>(),

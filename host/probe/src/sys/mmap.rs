@@ -21,13 +21,6 @@ impl Words<'_> {
         self.0[offset / 8].fetch_add(more, Ordering::Relaxed);
     }
 
-    /// The words from `offset` bytes on.
-    pub(crate) fn from(&self, offset: usize) -> impl Iterator<Item = u64> + '_ {
-        self.0[offset / 8..]
-            .iter()
-            .map(|word| word.load(Ordering::Relaxed))
-    }
-
     /// All words, `N` at a time, each group once it is asked for.
     pub(crate) fn lines<const N: usize>(&self) -> impl Iterator<Item = [u64; N]> + '_ {
         let (lines, _) = self.0.as_chunks::<N>();
