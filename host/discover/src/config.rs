@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +26,9 @@ pub struct DiscoveryConfig {
     /// `[discovery.static]`: targets by hand.
     #[serde(rename = "static", skip_serializing_if = "Option::is_none")]
     pub fixed: Option<StaticConfig>,
+    /// `[discovery.kubernetes]`: the pods of this node that lie behind services.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kubernetes: Option<KubernetesConfig>,
     /// `[discovery.host]`: every veth of this machine whose peer lives in another network namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<HostConfig>,
@@ -36,6 +40,44 @@ pub struct DiscoveryConfig {
 pub struct StaticConfig {
     /// What to watch.
     pub targets: Vec<StaticTarget>,
+}
+
+/// The `[discovery.kubernetes]` table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KubernetesConfig {
+    /// Which pods.
+    pub include: Include,
+    /// How to reach the API server; where it is not given, as a pod of the cluster, or by KUBECONFIG.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig, where it is not the current one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
+    /// Folder with `token` and `ca.crt` of the pod's service account.
+    pub service_account: PathBuf,
+}
+
+impl Default for KubernetesConfig {
+    fn default() -> Self {
+        Self {
+            include: Include::default(),
+            kubeconfig: None,
+            context: None,
+            service_account: "/var/run/secrets/kubernetes.io/serviceaccount".into(),
+        }
+    }
+}
+
+/// Which pods of the node are watched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Include {
+    /// Those that lie behind a service.
+    #[default]
+    Services,
+    /// All that have a network namespace of their own.
+    All,
 }
 
 /// The `[discovery.host]` table.
@@ -88,7 +130,7 @@ impl DiscoveryConfig {
     /// `NothingToWatch` where no source is on, `StaticTargets` with one line for each problem.
     pub fn validate(&self) -> Result<(), DiscoverError> {
         let targets = self.static_targets()?;
-        if targets.is_empty() && self.host.is_none() {
+        if targets.is_empty() && self.host.is_none() && self.kubernetes.is_none() {
             return Err(DiscoverError::NothingToWatch);
         }
         Ok(())

@@ -2,6 +2,7 @@ use std::fmt;
 use std::io;
 use std::net::IpAddr;
 
+use crate::kubernetes::AccessError;
 use crate::namespace::NamespaceError;
 
 /// Why discovery cannot start.
@@ -9,12 +10,16 @@ use crate::namespace::NamespaceError;
 pub enum DiscoverError {
     /// No source is on.
     #[error(
-        "nothing to watch: add targets to [discovery.static], or a [discovery.host] table, to the configuration"
+        "nothing to watch: add a [discovery.kubernetes] table, targets in [discovery.static], or a [discovery.host] table to \
+         the configuration"
     )]
     NothingToWatch,
     /// The static targets are wrong.
     #[error(transparent)]
     StaticTargets(#[from] StaticProblems),
+    /// No way to the API server.
+    #[error("cannot watch Kubernetes")]
+    WatchKubernetes(#[from] AccessError),
     /// The kernel would not answer.
     #[error("cannot look for this machine's network namespaces")]
     ScanHost(#[from] NetlinkError),

@@ -15,16 +15,20 @@ mod config;
 mod error;
 mod host;
 mod interfaces;
+mod kubernetes;
 #[cfg(feature = "lab")]
 pub mod lab;
 mod namespace;
 mod netlink;
 mod watch;
 
-pub use config::{DiscoveryConfig, HostConfig, StaticConfig, StaticTarget};
+pub use config::{
+    DiscoveryConfig, HostConfig, Include, KubernetesConfig, StaticConfig, StaticTarget,
+};
 pub use error::{
     DiscoverError, NetlinkError, ResolveError, StaticProblem, StaticProblems, Unresolved,
 };
 pub use interfaces::{Interface, Interfaces};
+pub use kubernetes::{AccessError, ApiRequests, Asked};
 pub use namespace::{Namespace, NamespaceError};
-pub use watch::discover;
+pub use watch::{Discovery, Surroundings, discover};

@@ -1,20 +1,25 @@
-//! The union of all sources, as a value that changes while somebody watches it.
+//! The union of all sources, as a value that changes while somebody watches it. Each source is a task of its own.
 //!
 //! Link events make the `host` source look again, after they have calmed down; an interval does so
 //! too, since addresses and names change without an event here. `confirmed_at` goes on while the
 //! sources answer, and stands still while one does not: its last targets stay.
 
 use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use owlk8s_model::{Target, TargetSet, UnixNanos};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::config::DiscoveryConfig;
 use crate::error::{DiscoverError, NetlinkError};
 use crate::host::Host;
+use crate::kubernetes::{ApiRequests, Kubernetes};
 use crate::netlink::LinkEvents;
 
 #[cfg(test)]
@@ -29,45 +34,95 @@ const CALM_AT_MOST: Duration = Duration::from_secs(1);
 /// Addresses and names come after the link, and make no event on this side: look once more.
 const AFTERTHOUGHT: Duration = Duration::from_secs(2);
 
+/// What surrounds the process, for the sources that need it; read by whoever reads the environment.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// Kubernetes name of this node.
+    pub node: String,
+    /// `host:port` of the API server as the kubelet tells its pods: KUBERNETES_SERVICE_HOST and _PORT.
+    pub kubernetes_service: Option<String>,
+    /// KUBECONFIG, or the one in the home directory where there is one.
+    pub kubeconfig: Option<PathBuf>,
+}
+
+/// What there is to watch, as it changes.
+#[derive(Clone, Debug)]
+pub struct Discovery {
+    /// The union of all sources.
+    pub sets: watch::Receiver<Arc<TargetSet>>,
+    /// What was asked of the Kubernetes API server, where that is a source.
+    pub api_requests: Option<ApiRequests>,
+}
+
 /// Starts the sources that `config` names and gives the union of their targets, as of now and, while
 /// the receiver lives, as it changes.
 ///
-/// Watches the calling thread's network namespace; must be called in a tokio runtime.
+/// Watches the calling thread's network namespace; must be called in a tokio runtime. An API server that is away is no
+/// error: its targets come when it answers.
 ///
 /// # Errors
-/// What is wrong with the configuration, and a kernel that cannot be asked.
+/// What is wrong with the configuration, a kernel that cannot be asked, no way to the API server.
 pub async fn discover(
     config: &DiscoveryConfig,
-) -> Result<watch::Receiver<Arc<TargetSet>>, DiscoverError> {
+    around: &Surroundings,
+) -> Result<Discovery, DiscoverError> {
     config.validate()?;
-    let host = match &config.host {
-        Some(host) => Some(HostSource::start(host.rescan).await?),
-        None => None,
-    };
-    let sources = Sources {
+    let mut sources = Sources {
         fixed: config.static_targets()?,
-        host,
+        found: Vec::new(),
     };
-    let (sender, receiver) = watch::channel(sources.now());
+    let mut api_requests = None;
+    if let Some(config) = &config.kubernetes {
+        let (kubernetes, requests) = Kubernetes::new(config, around).await?;
+        api_requests = Some(requests);
+        sources.start(Found::default(), |sender| kubernetes.publish(sender));
+    }
+    if let Some(config) = &config.host {
+        let host = HostSource::start(config.rescan).await?;
+        sources.start(host.found.clone(), |sender| host.publish(sender));
+    }
+    let (sender, sets) = watch::channel(sources.now());
     tokio::spawn(sources.publish(sender));
-    Ok(receiver)
+    Ok(Discovery { sets, api_requests })
+}
+
+/// What one source knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Sorted by id.
+    pub(crate) targets: Vec<Arc<Target>>,
+    /// When that was last known to be so; 0: never yet.
+    pub(crate) confirmed_at: UnixNanos,
 }
 
 struct Sources {
     fixed: Vec<Arc<Target>>,
-    host: Option<HostSource>,
+    /// Who is named first knows best.
+    found: Vec<watch::Receiver<Found>>,
 }
 
 impl Sources {
+    fn start<F>(&mut self, first: Found, publish: impl FnOnce(watch::Sender<Found>) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (sender, receiver) = watch::channel(first);
+        tokio::spawn(publish(sender));
+        self.found.push(receiver);
+    }
+
+    /// As old as what is oldest in it.
     fn now(&self) -> Arc<TargetSet> {
-        let found = self.host.as_ref().map_or(&[][..], |host| &host.targets);
-        let confirmed_at = self
-            .host
-            .as_ref()
-            .map_or_else(unix_now, |host| host.confirmed_at);
+        let mut targets = self.fixed.clone();
+        let mut confirmed_at = unix_now();
+        for source in &self.found {
+            let found = source.borrow();
+            targets = union(&targets, &found.targets);
+            confirmed_at = confirmed_at.min(found.confirmed_at);
+        }
         Arc::new(TargetSet {
             confirmed_at,
-            targets: union(&self.fixed, found),
+            targets,
         })
     }
 
@@ -75,18 +130,24 @@ impl Sources {
         loop {
             tokio::select! {
                 () = sender.closed() => return,
-                () = self.refresh() => {}
+                () = sleep(CONFIRM) => {}
+                () = changed(&mut self.found) => {}
             }
             sender.send_replace(self.now());
         }
     }
+}
 
-    async fn refresh(&mut self) {
-        match &mut self.host {
-            Some(host) => host.refresh().await,
-            None => tokio::time::sleep(CONFIRM).await,
+/// Returns when one of them has changed; never where all have ended.
+async fn changed(sources: &mut [watch::Receiver<Found>]) {
+    let mut waiting: FuturesUnordered<_> =
+        sources.iter_mut().map(watch::Receiver::changed).collect();
+    while let Some(answer) = waiting.next().await {
+        if answer.is_ok() {
+            return;
         }
     }
+    std::future::pending().await
 }
 
 /// All targets by id. What the configuration says of an interface or an address stands: another
@@ -114,9 +175,7 @@ struct HostSource {
     host: Host,
     events: LinkEvents,
     rescan: Duration,
-    next: Instant,
-    targets: Vec<Arc<Target>>,
-    confirmed_at: UnixNanos,
+    found: Found,
     failing: bool,
 }
 
@@ -126,29 +185,34 @@ impl HostSource {
         // Before the first look: what changes during it is told.
         let events = LinkEvents::open()?;
         let targets = host.scan().await?;
-        let next = Instant::now() + rescan;
         Ok(Self {
             host,
             events,
             rescan,
-            next,
-            targets,
-            confirmed_at: unix_now(),
+            found: Found {
+                targets,
+                confirmed_at: unix_now(),
+            },
             failing: false,
         })
     }
 
-    /// Waits for a reason to look again, and looks.
-    async fn refresh(&mut self) {
-        let after = tokio::select! {
-            () = sleep_until(self.next) => self.rescan,
-            () = calm_change(&mut self.events) => self.rescan.min(AFTERTHOUGHT),
-        };
-        match self.host.scan().await {
-            Ok(targets) => self.found(targets),
-            Err(error) => self.failed(&error),
+    /// Looks again for each reason to, until nobody listens.
+    async fn publish(mut self, sender: watch::Sender<Found>) {
+        let mut next = Instant::now() + self.rescan;
+        loop {
+            let after = tokio::select! {
+                () = sender.closed() => return,
+                () = sleep_until(next) => self.rescan,
+                () = calm_change(&mut self.events) => self.rescan.min(AFTERTHOUGHT),
+            };
+            match self.host.scan().await {
+                Ok(targets) => self.found(targets),
+                Err(error) => self.failed(&error),
+            }
+            next = Instant::now() + after;
+            sender.send_replace(self.found.clone());
         }
-        self.next = Instant::now() + after;
     }
 
     fn found(&mut self, targets: Vec<Arc<Target>>) {
@@ -158,14 +222,16 @@ impl HostSource {
                 "this machine's network namespaces can be listed again"
             );
         }
-        if targets != self.targets {
+        if targets != self.found.targets {
             tracing::debug!(
                 targets = targets.len(),
                 "this machine's network namespaces changed"
             );
         }
-        self.targets = targets;
-        self.confirmed_at = unix_now();
+        self.found = Found {
+            targets,
+            confirmed_at: unix_now(),
+        };
     }
 
     fn failed(&mut self, error: &NetlinkError) {
@@ -185,7 +251,7 @@ async fn calm_change(events: &mut LinkEvents) {
     while Instant::now() < latest && timeout(CALM, events.changed()).await.is_ok() {}
 }
 
-fn unix_now() -> UnixNanos {
+pub(crate) fn unix_now() -> UnixNanos {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

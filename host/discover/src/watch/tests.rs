@@ -60,7 +60,10 @@ fn static_config() -> DiscoveryConfig {
 
 #[tokio::test(start_paused = true)]
 async fn what_the_configuration_names_stays_confirmed() {
-    let mut watched = discover(&static_config()).await.unwrap();
+    let mut watched = discover(&static_config(), &Surroundings::default())
+        .await
+        .unwrap()
+        .sets;
     let first = watched.borrow_and_update().clone();
     assert_eq!(ids(&first.targets), ["cart"]);
     watched.changed().await.unwrap();
@@ -71,6 +74,8 @@ async fn what_the_configuration_names_stays_confirmed() {
 
 #[tokio::test]
 async fn a_wrong_configuration_starts_nothing() {
-    let error = discover(&DiscoveryConfig::default()).await.unwrap_err();
+    let error = discover(&DiscoveryConfig::default(), &Surroundings::default())
+        .await
+        .unwrap_err();
     assert!(matches!(error, DiscoverError::NothingToWatch));
 }

@@ -1,0 +1,145 @@
+//! How it stands with the API server, and what is said about it: a line when something changes, not one for each try.
+
+use std::collections::BTreeMap;
+
+use kube::runtime::watcher;
+
+use super::feed::Feed;
+use super::traffic::Asked;
+
+/// Why a watch does not go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// A verb is not granted.
+    Forbidden(String),
+    /// The token is not accepted.
+    Unauthorized(String),
+    /// It is away, slow, or says no for now.
+    Away(String),
+}
+
+/// The watches that are in trouble.
+#[derive(Debug, Default)]
+pub(super) struct Health {
+    troubles: BTreeMap<Feed, Trouble>,
+    /// It was said that the server is away, or does not know us.
+    told_away: bool,
+}
+
+impl Health {
+    /// A watch failed.
+    pub(super) fn failed(&mut self, feed: Feed, error: &watcher::Error) {
+        let Some(trouble) = trouble(error) else {
+            // What was watched is listed again: no trouble.
+            tracing::debug!(resource = feed.resource(), %error, "watching anew");
+            return;
+        };
+        let before = self.troubles.insert(feed, trouble.clone());
+        match &trouble {
+            Trouble::Forbidden(said) if !matches!(before, Some(Trouble::Forbidden(_))) => {
+                let without = feed.without().unwrap_or("nothing can be watched");
+                tracing::error!(
+                    said,
+                    rule = rule(feed.group(), feed.resource()),
+                    "{without}: a permission is missing"
+                );
+            }
+            Trouble::Unauthorized(said) if !self.told_away => {
+                self.told_away = true;
+                tracing::error!(
+                    said,
+                    "the Kubernetes API server does not accept our token: going on with the last targets"
+                );
+            }
+            Trouble::Away(said) if !self.told_away => {
+                self.told_away = true;
+                tracing::warn!(
+                    said,
+                    "the Kubernetes API server does not answer: going on with the last targets"
+                );
+            }
+            _ => {}
+        }
+    }
+
+    /// A request was answered. True when that ended a trouble.
+    pub(super) fn answered(&mut self, asked: &Asked) -> bool {
+        if asked.status != 200 || !matches!(asked.verb, "list" | "watch") {
+            return false;
+        }
+        let feed = Feed::ALL
+            .into_iter()
+            .find(|feed| feed.resource() == asked.resource);
+        let Some(ended) = feed.and_then(|feed| self.troubles.remove(&feed)) else {
+            return false;
+        };
+        if matches!(ended, Trouble::Forbidden(_)) {
+            tracing::info!(resource = asked.resource, "permission granted");
+        }
+        let away = |trouble: &Trouble| !matches!(trouble, Trouble::Forbidden(_));
+        if self.told_away && !self.troubles.values().any(away) {
+            self.told_away = false;
+            tracing::info!("the Kubernetes API server answers again");
+        }
+        true
+    }
+
+    /// Whether the permission for it is missing.
+    pub(super) fn is_forbidden(&self, feed: Feed) -> bool {
+        matches!(self.troubles.get(&feed), Some(Trouble::Forbidden(_)))
+    }
+
+    /// Whether what must be known is being followed.
+    pub(super) fn is_good(&self) -> bool {
+        self.troubles.keys().all(|feed| feed.without().is_some())
+    }
+}
+
+/// The rule that grants reading a resource.
+pub(super) fn rule(group: &str, resource: &str) -> String {
+    format!(
+        "{{apiGroups: [\"{group}\"], resources: [\"{resource}\"], verbs: [\"get\", \"list\", \"watch\"]}} in the ClusterRole"
+    )
+}
+
+/// None for what heals by itself at once: a place in the history that is gone, a stream that ended.
+fn trouble(error: &watcher::Error) -> Option<Trouble> {
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => of_client(error),
+        watcher::Error::WatchError(status) => of_status(status),
+        watcher::Error::NoResourceVersion => Some(Trouble::Away(error.to_string())),
+    }
+}
+
+fn of_client(error: &kube::Error) -> Option<Trouble> {
+    match error {
+        kube::Error::Api(status) => of_status(status),
+        other => Some(Trouble::Away(chain(other))),
+    }
+}
+
+fn of_status(status: &kube::core::Status) -> Option<Trouble> {
+    let said = status.message.clone();
+    match status.code {
+        410 => None,
+        401 => Some(Trouble::Unauthorized(said)),
+        403 => Some(Trouble::Forbidden(said)),
+        code => Some(Trouble::Away(format!("{code}: {said}"))),
+    }
+}
+
+/// An error with its causes, each once: those of the client repeat what is below them.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = error.source();
+    }
+    text
+}
