@@ -13,6 +13,7 @@ use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use owlk8s_discover::ApiRequests;
 use owlk8s_model::Snapshot;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -32,6 +33,8 @@ pub(crate) struct Admin {
     pub(crate) plugins: Plugins,
     /// None before the first window.
     pub(crate) latest: watch::Receiver<Option<Arc<Snapshot>>>,
+    /// Where Kubernetes is a source of targets.
+    pub(crate) api_requests: Option<ApiRequests>,
     pub(crate) started: Instant,
 }
 
@@ -140,6 +143,7 @@ impl Admin {
             latest.as_deref(),
             self.reader.cost(),
             &self.plugins,
+            self.api_requests.as_ref(),
             self.started.elapsed(),
         );
         with(

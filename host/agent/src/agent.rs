@@ -9,8 +9,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use owlk8s_discover::{Interfaces, discover};
-use owlk8s_model::{Snapshot, Status, TargetId, TargetSet, TargetSnapshot};
+use owlk8s_discover::{Discovery, Interfaces, discover};
+use owlk8s_model::{Snapshot, Status, TargetId, TargetSnapshot};
 use owlk8s_plugin_host::{HostOptions, PluginHost, Program};
 use owlk8s_probe::{Options, Probe};
 use tokio::net::TcpListener;
@@ -38,7 +38,7 @@ pub(crate) struct Built {
     config: Config,
     listener: TcpListener,
     probe: Probe,
-    sets: watch::Receiver<Arc<TargetSet>>,
+    discovery: Discovery,
     interfaces: Interfaces,
     plugins: PluginHost,
 }
@@ -52,7 +52,7 @@ impl Built {
             connections: config.probe.connections,
             count_client: config.probe.client,
         })?;
-        let sets = discover(&config.discovery).await?;
+        let discovery = discover(&config.discovery, &config.around).await?;
         let interfaces = Interfaces::new()?;
         let plugins = PluginHost::start(HostOptions {
             sinks: config.sinks.clone(),
@@ -64,7 +64,7 @@ impl Built {
             config,
             listener,
             probe,
-            sets,
+            discovery,
             interfaces,
             plugins,
         })
@@ -75,7 +75,7 @@ impl Built {
             config,
             listener,
             probe,
-            sets,
+            discovery,
             interfaces,
             plugins,
         } = self;
@@ -87,11 +87,17 @@ impl Built {
         let (latest_in, latest) = watch::channel(None);
         let plugins = Plugins::new(plugins);
         let mut tasks = JoinSet::new();
-        tasks.spawn(places::follow(interfaces, sets, latest.clone(), plans_in));
+        tasks.spawn(places::follow(
+            interfaces,
+            discovery.sets,
+            latest.clone(),
+            plans_in,
+        ));
         let shown = Admin {
             reader: reader.clone(),
             plugins: plugins.clone(),
             latest,
+            api_requests: discovery.api_requests,
             started: Instant::now(),
         };
         tasks.spawn(admin::serve(listener, Arc::new(shown)));

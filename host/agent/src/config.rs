@@ -1,7 +1,8 @@
 //! The configuration: one TOML file. What was typed ([`raw`]) becomes what it means ([`Config`]); all
 //! defaults are set here, and `owlk8s config` prints the result. A key that is not known is an error.
 //!
-//! Environment is read in this module only: `NODE_NAME` or `nodename`, and `debug=true`.
+//! Environment is read in this module only: `NODE_NAME` or `nodename`, `debug=true`, and the way to the Kubernetes API
+//! server (`KUBERNETES_SERVICE_HOST` and `_PORT`, `KUBECONFIG`, `HOME`).
 
 mod error;
 mod raw;
@@ -11,7 +12,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use owlk8s_discover::DiscoveryConfig;
+use owlk8s_discover::{DiscoveryConfig, Surroundings};
 use owlk8s_plugin_host::SinkConfig;
 use serde::Serialize;
 
@@ -35,6 +36,9 @@ pub(crate) struct Config {
     /// Of the variables that endpoints name, those that are set; never printed.
     #[serde(skip)]
     pub(crate) secrets: BTreeMap<String, String>,
+    /// What discovery needs to know of the environment; never printed.
+    #[serde(skip)]
+    pub(crate) around: Surroundings,
 }
 
 /// Our own HTTP endpoints.
@@ -110,12 +114,18 @@ impl Config {
         let room = owlk8s_probe::Options::default();
         let raw: raw::Config = toml::from_str(text).map_err(|e| source.explain(&e))?;
         let sinks = unique(&source, raw.sinks)?;
+        let node = raw
+            .node
+            .or_else(|| env("NODE_NAME"))
+            .or_else(|| env("nodename"))
+            .unwrap_or_else(host_name);
         Ok(Self {
-            node: raw
-                .node
-                .or_else(|| env("NODE_NAME"))
-                .or_else(|| env("nodename"))
-                .unwrap_or_else(host_name),
+            around: Surroundings {
+                node: node.clone(),
+                kubernetes_service: kubernetes_service(env),
+                kubeconfig: kubeconfig(env),
+            },
+            node,
             interval: raw
                 .interval
                 .map_or(Ok(DEFAULT_INTERVAL), |typed| interval(&source, &typed))?,
@@ -150,6 +160,29 @@ impl Config {
             sinks,
         })
     }
+}
+
+/// The API server's address as the kubelet tells its pods.
+fn kubernetes_service(env: Env<'_>) -> Option<String> {
+    let (host, port) = (
+        env("KUBERNETES_SERVICE_HOST")?,
+        env("KUBERNETES_SERVICE_PORT")?,
+    );
+    Some(if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    })
+}
+
+/// The first file that KUBECONFIG names, or the one in the home directory where there is one.
+fn kubeconfig(env: Env<'_>) -> Option<PathBuf> {
+    let named = env("KUBECONFIG").unwrap_or_default();
+    let first = named.split(':').find(|path| !path.is_empty());
+    first.map(PathBuf::from).or_else(|| {
+        let home = Path::new(&env("HOME")?).join(".kube/config");
+        home.exists().then_some(home)
+    })
 }
 
 fn host_name() -> String {

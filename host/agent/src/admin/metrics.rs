@@ -5,6 +5,7 @@ use std::fmt::{Display, Write as _};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use owlk8s_discover::ApiRequests;
 use owlk8s_model::{Snapshot, Status};
 use owlk8s_plugin_host::{SinkCounters, SinkState, SinkStatus};
 
@@ -15,6 +16,7 @@ pub(super) fn render(
     latest: Option<&Snapshot>,
     cost: &Cost,
     plugins: &Plugins,
+    api_requests: Option<&ApiRequests>,
     up: Duration,
 ) -> String {
     let mut page = Page::default();
@@ -65,6 +67,9 @@ pub(super) fn render(
     if let Some(latest) = latest {
         targets(&mut page, latest);
     }
+    if let Some(requests) = api_requests {
+        kubernetes(&mut page, requests);
+    }
     page.family(
         "owlk8s_plugin_process_up",
         "gauge",
@@ -83,6 +88,22 @@ pub(super) fn render(
     );
     sinks(&mut page, &plugins.status());
     page.0
+}
+
+fn kubernetes(page: &mut Page, requests: &ApiRequests) {
+    page.family(
+        "owlk8s_kubernetes_requests_total",
+        "counter",
+        "Requests to the Kubernetes API server by verb, resource and status, 0 for no answer.",
+    );
+    for (asked, count) in requests.counts() {
+        let labels = [
+            ("verb", asked.verb),
+            ("resource", &asked.resource),
+            ("status", &asked.status.to_string()),
+        ];
+        page.sample("owlk8s_kubernetes_requests_total", &labels, count);
+    }
 }
 
 fn targets(page: &mut Page, latest: &Snapshot) {

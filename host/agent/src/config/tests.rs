@@ -199,3 +199,35 @@ fn every_sample_of_the_readme_is_a_configuration() {
             .unwrap();
     }
 }
+
+#[test]
+fn the_way_to_the_api_server_is_the_environment_s() {
+    let around = |variables: &[(&str, &str)]| {
+        let env = |name: &str| {
+            let found = variables.iter().find(|(n, _)| *n == name);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        Config::parse("f", "", &env).unwrap().around
+    };
+    let pod = |host| {
+        let port = ("KUBERNETES_SERVICE_PORT", "443");
+        around(&[("KUBERNETES_SERVICE_HOST", host), port]).kubernetes_service
+    };
+    assert_eq!(pod("10.96.0.1").as_deref(), Some("10.96.0.1:443"));
+    assert_eq!(pod("fd00::1").as_deref(), Some("[fd00::1]:443"));
+    assert_eq!(around(&[]).kubernetes_service, None);
+    let home = tempfile::tempdir().unwrap();
+    let home_path = home.path().to_str().unwrap();
+    let kubeconfig = |variables: &[(&str, &str)]| around(variables).kubeconfig;
+    assert_eq!(kubeconfig(&[("HOME", home_path)]), None);
+    std::fs::create_dir(home.path().join(".kube")).unwrap();
+    std::fs::write(home.path().join(".kube/config"), "").unwrap();
+    assert_eq!(
+        kubeconfig(&[("HOME", home_path)]),
+        Some(home.path().join(".kube/config"))
+    );
+    assert_eq!(
+        kubeconfig(&[("HOME", home_path), ("KUBECONFIG", ":/a:/b")]),
+        Some("/a".into())
+    );
+}
