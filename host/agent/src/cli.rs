@@ -33,6 +33,17 @@ pub(crate) enum Command {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// Look whether the agent can work here: kernel, capabilities, Kubernetes, and what an agent that runs says
+    ///
+    /// Ends with 0 when it can, with 1 when something that it cannot do without is missing.
+    Doctor {
+        /// The configuration that the agent shall run with; without it the defaults
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the version
     Version,
     /// The process that runs the plugins; started by the agent

@@ -14,6 +14,7 @@ mod book;
 mod cli;
 mod config;
 mod demo;
+mod doctor;
 mod logs;
 mod places;
 mod plan;
@@ -44,19 +45,22 @@ fn main() -> ExitCode {
         Command::Run { config } => run(&config),
         Command::Demo { duration } => demo::demo(duration),
         Command::Config { config } => print_config(config.as_deref()),
+        Command::Doctor { config, json } => return doctor(config.as_deref(), json),
         Command::Version => print(concat!("owlk8s ", env!("CARGO_PKG_VERSION"), "\n")),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            complain(&error);
-            ExitCode::from(if error.is::<ConfigError>() {
-                USAGE
-            } else {
-                FAILED
-            })
-        }
+        Err(error) => ended_by(&error),
     }
+}
+
+fn ended_by(error: &anyhow::Error) -> ExitCode {
+    complain(error);
+    ExitCode::from(if error.is::<ConfigError>() {
+        USAGE
+    } else {
+        FAILED
+    })
 }
 
 /// The chain, once, in one line.
@@ -71,11 +75,35 @@ fn print(text: &str) -> anyhow::Result<()> {
 }
 
 fn print_config(path: Option<&Path>) -> anyhow::Result<()> {
-    let config = match path {
-        Some(path) => Config::load(path, &process_env)?,
-        None => Config::parse("defaults", "", &process_env)?,
-    };
+    let config = effective(path)?;
     print(&toml::to_string_pretty(&config)?)
+}
+
+/// Its exit code is for scripts: 1 where the agent could not work.
+fn doctor(path: Option<&Path>, json: bool) -> ExitCode {
+    let examined = effective(path)
+        .map_err(anyhow::Error::from)
+        .and_then(|config| {
+            let report = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?
+                .block_on(doctor::examine(&config));
+            print(&if json { report.json()? } else { report.text() })?;
+            Ok(report)
+        });
+    match examined {
+        Ok(report) if report.is_failed() => ExitCode::from(FAILED),
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => ended_by(&error),
+    }
+}
+
+/// The file's, or the defaults.
+fn effective(path: Option<&Path>) -> Result<Config, ConfigError> {
+    match path {
+        Some(path) => Config::load(path, &process_env),
+        None => Config::parse("defaults", "", &process_env),
+    }
 }
 
 fn run(path: &Path) -> anyhow::Result<()> {

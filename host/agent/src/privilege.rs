@@ -32,11 +32,7 @@ const KEPT: [Capability; 9] = [
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PrivilegeError {
     /// Named with the remedy of both ways to run it.
-    #[error(
-        "{missing} {}: run as root, or grant {} (in Kubernetes: add them under securityContext.capabilities)",
-        if *several { "are missing" } else { "is missing" },
-        grants()
-    )]
+    #[error("{missing} {}: {}", if *several { "are missing" } else { "is missing" }, remedy())]
     Missing {
         /// `CAP_BPF (loads the filter)`, joined by `and`.
         missing: String,
@@ -58,15 +54,12 @@ fn grants() -> String {
 
 /// Checks what is needed and drops what is not; to be called while there is one thread.
 pub(crate) fn settle() -> Result<(), PrivilegeError> {
-    let held = caps::read(None, CapSet::Permitted).map_err(|source| PrivilegeError::Kernel {
-        step: "read",
-        source,
-    })?;
+    let held = held()?;
     check(&held)?;
     let kept: CapsHashSet = held
         .iter()
         .copied()
-        .filter(|c| KEPT.contains(c) || NEEDED.iter().any(|(n, _)| n == c))
+        .filter(|c| KEPT.contains(c) || is_needed(*c))
         .collect();
     for set in [CapSet::Effective, CapSet::Permitted] {
         caps::set(None, set, &kept).map_err(|source| PrivilegeError::Kernel {
@@ -85,15 +78,49 @@ pub(crate) fn settle() -> Result<(), PrivilegeError> {
     Ok(())
 }
 
+/// What this process holds and what it lacks, in words.
+pub(crate) struct Survey {
+    pub(crate) held: String,
+    /// Empty where nothing is missing.
+    pub(crate) missing: String,
+}
+
+/// Looks, and changes nothing.
+pub(crate) fn survey() -> Result<Survey, PrivilegeError> {
+    let held = held()?;
+    Ok(Survey {
+        held: names(
+            &held
+                .iter()
+                .copied()
+                .filter(|c| KEPT.contains(c) || is_needed(*c))
+                .collect(),
+        ),
+        missing: missing(&held).join(" and "),
+    })
+}
+
+/// What to do when something is missing.
+pub(crate) fn remedy() -> String {
+    format!(
+        "run as root, or grant {} (in Kubernetes: add them under securityContext.capabilities)",
+        grants()
+    )
+}
+
+fn held() -> Result<CapsHashSet, PrivilegeError> {
+    caps::read(None, CapSet::Permitted).map_err(|source| PrivilegeError::Kernel {
+        step: "read",
+        source,
+    })
+}
+
+fn is_needed(capability: Capability) -> bool {
+    NEEDED.iter().any(|(needed, _)| *needed == capability)
+}
+
 fn check(held: &CapsHashSet) -> Result<(), PrivilegeError> {
-    // CAP_SYS_ADMIN was CAP_BPF before Linux 5.8 and still stands for it.
-    let stands_in =
-        |c: Capability| c == Capability::CAP_BPF && held.contains(&Capability::CAP_SYS_ADMIN);
-    let missing: Vec<_> = NEEDED
-        .iter()
-        .filter(|(c, _)| !held.contains(c) && !stands_in(*c))
-        .map(|(c, why)| format!("{c} ({why})"))
-        .collect();
+    let missing = missing(held);
     if missing.is_empty() {
         return Ok(());
     }
@@ -101,6 +128,18 @@ fn check(held: &CapsHashSet) -> Result<(), PrivilegeError> {
         several: missing.len() > 1,
         missing: missing.join(" and "),
     })
+}
+
+/// `CAP_BPF (loads the filter)`, each.
+fn missing(held: &CapsHashSet) -> Vec<String> {
+    // CAP_SYS_ADMIN was CAP_BPF before Linux 5.8 and still stands for it.
+    let stands_in =
+        |c: Capability| c == Capability::CAP_BPF && held.contains(&Capability::CAP_SYS_ADMIN);
+    NEEDED
+        .iter()
+        .filter(|(c, _)| !held.contains(c) && !stands_in(*c))
+        .map(|(c, why)| format!("{c} ({why})"))
+        .collect()
 }
 
 fn names(set: &CapsHashSet) -> String {

@@ -26,6 +26,7 @@ use crate::watch::{Found, unix_now};
 
 pub use access::AccessError;
 use cluster::{Cluster, Findings};
+pub use examine::{ApiCheck, examine};
 use feed::{Change, Feed};
 use health::{Health, chain};
 use objects::Owner;
@@ -34,6 +35,7 @@ use workload::{Question, Workloads};
 
 mod access;
 mod cluster;
+mod examine;
 mod feed;
 mod health;
 mod objects;

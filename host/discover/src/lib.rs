@@ -29,6 +29,6 @@ pub use error::{
     DiscoverError, NetlinkError, ResolveError, StaticProblem, StaticProblems, Unresolved,
 };
 pub use interfaces::{Interface, Interfaces};
-pub use kubernetes::{AccessError, ApiRequests, Asked};
+pub use kubernetes::{AccessError, ApiCheck, ApiRequests, Asked, examine};
 pub use namespace::{Namespace, NamespaceError};
 pub use watch::{Discovery, Surroundings, discover};
