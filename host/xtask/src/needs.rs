@@ -111,6 +111,12 @@ pub(crate) const TOOLS: &[Tool] = &[
         Goal::Test,
     ),
     tool(
+        "/usr/lib/cni/bridge",
+        "containernetworking-plugins",
+        "wires the pods of the Kubernetes tests as a cluster does",
+        Goal::Test,
+    ),
+    tool(
         "nft",
         "nftables",
         "drops chosen packets in the wire scenarios",

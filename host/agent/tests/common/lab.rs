@@ -19,8 +19,8 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// A node with pods `p1`..`pN` and the client `c1`.
-    pub fn new(pods: usize) -> Self {
+    /// A node with nothing on it.
+    pub fn bare() -> Self {
         assert!(
             rustix::process::geteuid().is_root(),
             "needs root: it makes network namespaces and loads a filter"
@@ -39,12 +39,22 @@ impl Lab {
             std::os::unix::fs::PermissionsExt::from_mode(0o755),
         )
         .unwrap();
-        let hosts = (1..=pods)
+        let lab = Self {
+            prefix,
+            hosts: Vec::new(),
+            dir,
+        };
+        lab.namespace("node");
+        lab
+    }
+
+    /// A node with pods `p1`..`pN` and the client `c1`, on a bridge.
+    pub fn new(pods: usize) -> Self {
+        let mut lab = Self::bare();
+        lab.hosts = (1..=pods)
             .map(|i| format!("p{i}"))
             .chain(["c1".to_owned()])
             .collect();
-        let lab = Self { prefix, hosts, dir };
-        lab.namespace("node");
         let node = lab.netns("node");
         ip(&["-n", &node, "link", "add", "br0", "type", "bridge"]);
         ip(&["-n", &node, "addr", "add", "10.79.0.1/24", "dev", "br0"]);
@@ -55,7 +65,7 @@ impl Lab {
         lab
     }
 
-    fn namespace(&self, who: &str) {
+    pub(super) fn namespace(&self, who: &str) {
         ip(&["netns", "add", &self.netns(who)]);
         ip(&["-n", &self.netns(who), "link", "set", "lo", "up"]);
     }
@@ -132,7 +142,7 @@ impl Lab {
     }
 
     /// Work done in a namespace, by a thread of its own: the namespace is a thread's, and ends with it.
-    fn inside<T: Send + 'static>(
+    pub fn inside<T: Send + 'static>(
         &self,
         who: &str,
         work: impl FnOnce() -> T + Send + 'static,

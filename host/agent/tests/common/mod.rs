@@ -16,6 +16,7 @@
 )]
 
 pub mod agent;
+pub mod cni;
 pub mod lab;
 pub mod nginx;
 
@@ -23,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 pub use agent::Agent;
+pub use cni::{Cni, CniPod};
 pub use lab::Lab;
 pub use nginx::Nginx;
 
