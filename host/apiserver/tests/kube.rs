@@ -1,5 +1,7 @@
 //! The server as the client `kube` sees it.
 
+#![allow(clippy::unwrap_used, reason = "a test panics where it fails")]
+
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
