@@ -121,6 +121,30 @@ impl ResolveError {
     }
 }
 
+/// Why a target cannot be read beside its link on the node.
+#[derive(Debug, thiserror::Error)]
+pub enum ElsewhereError {
+    /// Its namespace is not to be seen.
+    #[error("the network namespace of {target} is not found: {why}")]
+    NoNamespace {
+        /// The target's id.
+        target: String,
+        /// What was looked at, and what would help.
+        why: String,
+    },
+    /// Its cgroup is not to be seen.
+    #[error("the cgroup of {target} is not found: {why}")]
+    NoCgroup {
+        /// The target's id.
+        target: String,
+        /// What was looked at, and what would help.
+        why: String,
+    },
+    /// The kernel could not be asked.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+}
+
 /// Why an address leads to no interface.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unresolved {

@@ -20,7 +20,7 @@ use crate::netlink::{
     Address, Forwarding, Kernel, Link, LinkKind, Neighbour, Netlink, addresses_inside, is_reachable,
 };
 
-mod inhabitants;
+pub(crate) mod inhabitants;
 #[cfg(test)]
 mod tests;
 

@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use owlk8s_model::Target;
 
-use crate::error::{NetlinkError, ResolveError, Unresolved};
+use crate::elsewhere::{self, Elsewhere, Namespaces};
+use crate::error::{ElsewhereError, NetlinkError, ResolveError, Unresolved};
 use crate::netlink::{Forwarding, Kernel, Link, LinkKind, Mac, Neighbour, Netlink, Peer, Route};
 
 #[cfg(test)]
@@ -46,7 +47,10 @@ impl From<&Link> for Interface {
 
 /// The interfaces of one network namespace.
 #[derive(Debug)]
-pub struct Interfaces(Kernel);
+pub struct Interfaces {
+    kernel: Kernel,
+    namespaces: Namespaces,
+}
 
 impl Interfaces {
     /// Of the calling thread's namespace. Needs a tokio runtime.
@@ -54,7 +58,10 @@ impl Interfaces {
     /// # Errors
     /// Where no netlink socket can be opened.
     pub fn new() -> Result<Self, NetlinkError> {
-        Kernel::open().map(Self)
+        Ok(Self {
+            kernel: Kernel::open()?,
+            namespaces: Namespaces::default(),
+        })
     }
 
     /// The interface that `target`'s packets pass on this side.
@@ -65,7 +72,17 @@ impl Interfaces {
     /// # Errors
     /// With what was tried for each address, and what to do; see [`ResolveError::is_permanent`].
     pub async fn resolve(&self, target: &Target) -> Result<Interface, ResolveError> {
-        resolve(&self.0, target).await
+        resolve(&self.kernel, target).await
+    }
+
+    /// Where else `target`'s packets pass, the better first, or why not there: for one whose `link` (of the node) is
+    /// bypassed, or is not to be found. Takes some milliseconds; entering namespaces needs CAP_SYS_ADMIN.
+    pub async fn elsewhere(
+        &self,
+        target: &Target,
+        link: Option<&Interface>,
+    ) -> [Result<Elsewhere, ElsewhereError>; 2] {
+        elsewhere::places(&self.kernel, &self.namespaces, target, link).await
     }
 }
 

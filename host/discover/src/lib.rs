@@ -12,6 +12,7 @@
 )]
 
 mod config;
+mod elsewhere;
 mod error;
 mod host;
 mod interfaces;
@@ -25,8 +26,10 @@ mod watch;
 pub use config::{
     DiscoveryConfig, HostConfig, Include, KubernetesConfig, StaticConfig, StaticTarget,
 };
+pub use elsewhere::Elsewhere;
 pub use error::{
-    DiscoverError, NetlinkError, ResolveError, StaticProblem, StaticProblems, Unresolved,
+    DiscoverError, ElsewhereError, NetlinkError, ResolveError, StaticProblem, StaticProblems,
+    Unresolved,
 };
 pub use interfaces::{Interface, Interfaces};
 pub use kubernetes::{AccessError, ApiCheck, ApiRequests, Asked, examine};

@@ -15,20 +15,20 @@ const SHORT_ID: usize = 12;
 
 /// What names a namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Inhabitant {
+pub(crate) struct Inhabitant {
     /// File name below `/run/netns`.
-    pub(super) mounted_as: Option<String>,
+    pub(crate) mounted_as: Option<String>,
     /// Container id, whole.
-    pub(super) container: Option<String>,
+    pub(crate) container: Option<String>,
     /// What the container's engine calls it.
-    pub(super) container_name: Option<String>,
+    pub(crate) container_name: Option<String>,
     /// Name and id of the first process.
-    pub(super) process: Option<String>,
+    pub(crate) process: Option<String>,
 }
 
 impl Inhabitant {
     /// The best name there is.
-    pub(super) fn name(&self) -> Option<String> {
+    pub(crate) fn name(&self) -> Option<String> {
         let short = || self.container.as_ref().map(|id| id[..SHORT_ID].to_owned());
         self.container_name
             .clone()
@@ -39,7 +39,7 @@ impl Inhabitant {
 }
 
 /// Every namespace that can be seen, our own too, each with a file that stands for it.
-pub(super) fn inhabitants(root: &Path) -> Vec<(Inhabitant, PathBuf)> {
+pub(crate) fn inhabitants(root: &Path) -> Vec<(Inhabitant, PathBuf)> {
     let mut found: BTreeMap<(u64, u64), (Inhabitant, PathBuf)> = BTreeMap::new();
     for (name, path) in mounted(&root.join("run/netns")) {
         if let Some(identity) = identity(&path) {
@@ -92,7 +92,7 @@ fn read(path: &Path) -> String {
 }
 
 /// The last run of exactly 64 hexadecimal digits: every engine puts the id into the cgroup's path.
-pub(super) fn container_id(cgroup: &str) -> Option<String> {
+pub(crate) fn container_id(cgroup: &str) -> Option<String> {
     let mut runs = cgroup.split(|c: char| !c.is_ascii_hexdigit());
     runs.rfind(|run| run.len() == CONTAINER_ID)
         .map(str::to_owned)
