@@ -11,8 +11,9 @@ pub const ROW_GRPC: u8 = 1;
 /// Elements of map `NEAR`.
 pub const NEAR: u32 = 1024;
 
-/// Value of map `TARGETS`, by interface index (u32); and of array `NEAR`, which holds at `index % NEAR` the one that was
-/// entered last: one look at it is cheaper than a hash, and most nodes have no two that meet there.
+/// Value of map `TARGETS`, by interface index (u32) or, with [`BEYOND`], by slot; and of array `NEAR`, which holds at
+/// `index % NEAR` the one that was entered last: one look at it is cheaper than a hash, and most nodes have no two that
+/// meet there.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 pub struct TargetEntry {
@@ -22,9 +23,13 @@ pub struct TargetEntry {
     pub client_slot: u32,
     /// See [`target_flag`].
     pub flags: u32,
-    /// Interface index; 0: no target.
+    /// Interface index, or [`BEYOND`] and the slot; 0: no target.
     pub interface: u32,
 }
+
+/// Of a target that is read elsewhere than on an interface of the node, where an index would say nothing (it is 2 in
+/// every pod): added to its slot, this names it instead. The kernel's own indexes are below it.
+pub const BEYOND: u32 = 1 << 31;
 
 /// Bits of [`TargetEntry::flags`].
 pub mod target_flag {
@@ -88,8 +93,10 @@ pub struct Slot {
     /// In slot 0, which no target has: rows that the kernel program made in `ROW_INDEX`. The host reads that table only
     /// when this has changed.
     pub rows_made: u64,
-    /// Zero.
-    pub reserved: u64,
+    /// Connections that were accepted after their SYN was seen. Evidence and no exact count, as the next.
+    pub heard: u32,
+    /// Connections that were accepted and whose SYN was not seen: their packets to the pod go another way.
+    pub unheard: u32,
     /// By [`Loss`].
     pub losses: [u64; Loss::COUNT],
     /// What is written with each request: CPU `n` writes to element `n % SHARDS`.

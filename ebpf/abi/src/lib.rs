@@ -15,10 +15,10 @@ pub use conn::{
     flag, sign,
 };
 pub use counters::{
-    BUCKETS, LINE_BUCKETS, Loss, NEAR, ROW_GRPC, ROW_PROBE, Row, RowKey, RowLine, SHARDS, Slot,
-    SlotShard, TargetEntry, bucket_of, target_flag,
+    BEYOND, BUCKETS, LINE_BUCKETS, Loss, NEAR, ROW_GRPC, ROW_PROBE, Row, RowKey, RowLine, SHARDS,
+    Slot, SlotShard, TargetEntry, bucket_of, target_flag,
 };
 pub use method::{METHOD_OTHER, METHODS, method_key, method_key_huffman};
 
 /// Raised with every change of a layout here; the loader refuses an object of another version.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;

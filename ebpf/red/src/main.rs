@@ -3,6 +3,10 @@
 //! `red` is attached to AF_PACKET sockets of type SOCK_DGRAM, so a packet begins with its IP header. It returns 0:
 //! no packet is ever queued to the socket, delayed, dropped or changed. `red_test` is the same for
 //! BPF_PROG_TEST_RUN, which cannot set the packet's direction: it takes it from `cb[0]` and the interface from `cb[1]`.
+//!
+//! `red_beyond` and `red_cgroup` are for targets that are read elsewhere than on an interface of the node. They are never
+//! attached themselves: a few instructions that the host makes for each target write the target's name to `cb[1]`
+//! (and for a cgroup the direction to `cb[0]`), and call them.
 
 #![no_std]
 #![no_main]
@@ -18,7 +22,7 @@
 mod maps;
 mod world;
 
-use aya_ebpf::macros::socket_filter;
+use aya_ebpf::macros::{cgroup_skb, socket_filter};
 use aya_ebpf::programs::SkBuffContext;
 use owlk8s_ebpf_abi::{NEAR, target_flag};
 use owlk8s_ebpf_machine::observe;
@@ -27,6 +31,10 @@ use crate::world::Kernel;
 
 /// `skb->pkt_type` of packets that leave through the interface.
 const PACKET_OUTGOING: u32 = 4;
+/// Index of the loopback interface in every network namespace.
+const LOOPBACK: u32 = 1;
+/// A packet of a cgroup goes on.
+const PASS: i32 = 1;
 
 /// The layout that this object was built with.
 #[unsafe(no_mangle)]
@@ -39,6 +47,28 @@ pub fn red(ctx: SkBuffContext) -> i64 {
     // SAFETY: the kernel passes a live packet.
     let (ifindex, kind) = unsafe { ((*skb).ifindex, (*skb).pkt_type) };
     run(Kernel { skb }, ifindex, kind == PACKET_OUTGOING)
+}
+
+/// Counts one packet inside a pod's namespace.
+#[socket_filter]
+pub fn red_beyond(ctx: SkBuffContext) -> i64 {
+    let skb = ctx.skb.skb;
+    // SAFETY: the kernel passes a live packet.
+    let (target, kind) = unsafe { ((*skb).cb[1], (*skb).pkt_type) };
+    run(Kernel { skb }, target, kind == PACKET_OUTGOING)
+}
+
+/// Counts one packet of a pod's cgroup, and lets it pass.
+#[cgroup_skb]
+pub fn red_cgroup(ctx: SkBuffContext) -> i32 {
+    let skb = ctx.skb.skb;
+    // SAFETY: the kernel passes a live packet.
+    let (to_pod, target, ifindex) = unsafe { ((*skb).cb[0], (*skb).cb[1], (*skb).ifindex) };
+    // What a pod tells itself is nobody's request to it, here as at the other hooks.
+    if ifindex != LOOPBACK {
+        run(Kernel { skb }, target, to_pod != 0);
+    }
+    PASS
 }
 
 /// Counts one packet of a test run.

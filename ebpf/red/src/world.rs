@@ -9,7 +9,7 @@ use aya_ebpf::helpers::generated::{
 };
 use owlk8s_ebpf_abi::{
     Conn, ConnKey, Edge, FragKey, FragValue, Loss, METHOD_OTHER, Row, RowKey, Scratch, Slot, Stash,
-    StashKey, StreamKey, StreamValue, TABLE,
+    StashKey, StreamKey, StreamValue, TABLE, edge,
 };
 use owlk8s_ebpf_machine::scan::{self, Scan};
 use owlk8s_ebpf_machine::{Replay, Spin, World, add, drain, parse, replay_step};
@@ -194,6 +194,9 @@ impl World for Kernel {
 
     #[inline(always)]
     fn set_edge(&self, key: &ConnKey, value: Edge) {
+        if value.known == edge::REQUESTS | edge::ANSWERS {
+            self.note_accepted(key);
+        }
         let _ = EDGES.insert(key, value, u64::from(BPF_ANY));
     }
 
@@ -280,6 +283,27 @@ impl World for Kernel {
 }
 
 impl Kernel {
+    /// A connection was accepted, or said more of itself after that: whether the beginning of it was seen. Where it never
+    /// is, packets to the pod bypass this place.
+    #[inline(always)]
+    fn note_accepted(&self, key: &ConnKey) {
+        let before = self.edge(key).unwrap_or_default().known;
+        if before == edge::REQUESTS | edge::ANSWERS {
+            return;
+        }
+        if let Some(slot) = SLOTS.get_ptr_mut(key.slot) {
+            // SAFETY: an element of the array. Two CPUs may count one for two, and that is evidence enough.
+            unsafe {
+                let seen = if before == edge::REQUESTS {
+                    &raw mut (*slot).heard
+                } else {
+                    &raw mut (*slot).unheard
+                };
+                *seen = (*seen).wrapping_add(1);
+            }
+        }
+    }
+
     /// Remembers a connection's coming.
     #[inline(always)]
     unsafe fn note_recent(&self, key: &ConnKey) {

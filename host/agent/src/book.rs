@@ -45,11 +45,13 @@ impl Book {
         let planned = self.plan.places.iter().map(|(id, place)| Wanted {
             target: id.clone(),
             place: place.clone(),
+            beyond: self.plan.beyond.get(id).cloned().unwrap_or_default(),
         });
         // Where they are is where they stay.
         let leaving = self.leaving.iter().map(|target| Wanted {
             target: target.id.clone(),
             place: Place::Waiting("is about to leave".to_owned()),
+            beyond: Vec::new(),
         });
         planned.chain(leaving).collect()
     }

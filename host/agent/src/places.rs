@@ -2,14 +2,17 @@
 //! does not answer delays no other. What failed is asked again with backoff, what was found is looked
 //! at again now and then, and when it could not be attached: an interface may be replaced under the
 //! same name.
+//!
+//! Where an interface is bypassed, or none is found, it is also asked where else the target can be read; and once one
+//! was bypassed on this node, for each target that comes later, so that it is read there from its first request.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use owlk8s_discover::{Interface, Interfaces, ResolveError};
-use owlk8s_model::{Snapshot, Target, TargetId, TargetSet};
-use owlk8s_probe::Place;
+use owlk8s_discover::{Elsewhere, ElsewhereError, Interface, Interfaces, ResolveError};
+use owlk8s_model::{Hook, Snapshot, Target, TargetId, TargetSet};
+use owlk8s_probe::{Beyond, Place};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -34,12 +37,9 @@ pub(crate) async fn follow(
     let mut source_lives = true;
     known.adopt(&sets.borrow_and_update().clone(), Instant::now());
     loop {
-        for target in known.due(Instant::now()) {
+        for (target, bypassed) in known.due(Instant::now()) {
             let interfaces = Arc::clone(&interfaces);
-            asked.spawn(async move {
-                let found = interfaces.resolve(&target).await;
-                Answer { target, found }
-            });
+            asked.spawn(async move { ask(&interfaces, target, bypassed).await });
         }
         plans.send_if_modified(|plan| {
             let next = known.plan();
@@ -76,17 +76,63 @@ pub(crate) async fn follow(
 struct Answer {
     target: Arc<Target>,
     found: Result<Interface, ResolveError>,
+    /// None: was not asked for.
+    beyond: Option<Vec<Result<Beyond, String>>>,
+}
+
+async fn ask(interfaces: &Interfaces, target: Arc<Target>, bypassed: bool) -> Answer {
+    let found = interfaces.resolve(&target).await;
+    let missing = matches!(&found, Err(error) if !error.is_permanent());
+    let beyond = if bypassed || missing {
+        let places = interfaces.elsewhere(&target, found.as_ref().ok()).await;
+        Some(places.map(beyond).to_vec())
+    } else {
+        None
+    };
+    Answer {
+        target,
+        found,
+        beyond,
+    }
+}
+
+fn beyond(place: Result<Elsewhere, ElsewhereError>) -> Result<Beyond, String> {
+    match place {
+        Ok(Elsewhere::Inside {
+            interface,
+            path,
+            inode,
+        }) => Ok(Beyond::Inside(owlk8s_probe::Inside {
+            interface: known_to_probe(interface),
+            path,
+            inode,
+        })),
+        Ok(Elsewhere::Cgroup { path }) => Ok(Beyond::Cgroup(owlk8s_probe::Cgroup { path })),
+        Err(error) => Err(chain(&error)),
+    }
+}
+
+fn known_to_probe(interface: Interface) -> owlk8s_probe::Interface {
+    owlk8s_probe::Interface {
+        name: interface.name,
+        index: interface.index,
+    }
 }
 
 #[derive(Default)]
 struct Known {
     set: Arc<TargetSet>,
     entries: BTreeMap<TargetId, Entry>,
+    /// An interface of this node was found bypassed.
+    bypassed: bool,
 }
 
 struct Entry {
     target: Arc<Target>,
     place: Option<Place>,
+    beyond: Vec<Result<Beyond, String>>,
+    /// Its packets bypass its interface, or may.
+    bypassed: bool,
     /// Look-ups that failed in a row.
     failed: u32,
     /// None while an answer is awaited.
@@ -104,6 +150,8 @@ impl Known {
                 .or_insert_with(|| Entry {
                     target: Arc::clone(target),
                     place: None,
+                    beyond: Vec::new(),
+                    bypassed: self.bypassed,
                     failed: 0,
                     due: Some(now),
                 });
@@ -115,15 +163,16 @@ impl Known {
         self.set = Arc::clone(set);
     }
 
-    /// Those to be asked about now; they are not due again before their answer.
-    fn due(&mut self, now: Instant) -> Vec<Arc<Target>> {
+    /// Those to be asked about now, and whether their interface may be bypassed; they are not due again before their
+    /// answer.
+    fn due(&mut self, now: Instant) -> Vec<(Arc<Target>, bool)> {
         let due = self
             .entries
             .values_mut()
             .filter(|e| e.due.is_some_and(|due| due <= now));
         due.map(|entry| {
             entry.due = None;
-            Arc::clone(&entry.target)
+            (Arc::clone(&entry.target), entry.bypassed)
         })
         .collect()
     }
@@ -136,7 +185,12 @@ impl Known {
             .unwrap_or_else(|| now + SLOWEST)
     }
 
-    fn learn(&mut self, Answer { target, found }: Answer, now: Instant) {
+    fn learn(&mut self, answer: Answer, now: Instant) {
+        let Answer {
+            target,
+            found,
+            beyond,
+        } = answer;
         let Some(entry) = self.entries.get_mut(&target.id) else {
             return;
         };
@@ -145,14 +199,13 @@ impl Known {
             entry.due = Some(now);
             return;
         }
+        // Where it was not asked for, what was known still serves: the probe finds out when a place has ended.
+        entry.beyond = beyond.unwrap_or_else(|| std::mem::take(&mut entry.beyond));
         entry.place = Some(match found {
             Ok(interface) => {
                 entry.failed = 0;
                 entry.due = Some(now + SLOWEST);
-                Place::On(owlk8s_probe::Interface {
-                    name: interface.name,
-                    index: interface.index,
-                })
+                Place::On(known_to_probe(interface))
             }
             Err(error) => {
                 entry.due = Some(now + backoff(entry.failed));
@@ -167,17 +220,22 @@ impl Known {
         });
     }
 
-    /// Those that have a place and are not attached there: it may not be theirs any more.
+    /// Those that have a place and are not attached there: it may not be theirs any more. And those that are attached
+    /// at a blind one: where else they can be read is asked for.
     fn doubt(&mut self, snapshot: &Snapshot, now: Instant) {
-        for target in snapshot
-            .targets
-            .iter()
-            .filter(|target| target.hook.is_none())
-        {
+        for target in &snapshot.targets {
             let Some(entry) = self.entries.get_mut(&target.id) else {
                 continue;
             };
-            if matches!(entry.place, Some(Place::On(_))) {
+            let elsewhere = target.hook.is_some_and(|hook| hook != Hook::HostVeth);
+            self.bypassed |= target.blind;
+            let unasked = target.blind && entry.beyond.is_empty();
+            // Once it is read elsewhere there is nothing to ask; should it have to leave, it is asked anew.
+            entry.bypassed = target.blind || (self.bypassed && !elsewhere);
+            let lost = target.hook.is_none()
+                && (matches!(entry.place, Some(Place::On(_)))
+                    || entry.beyond.iter().any(Result::is_ok));
+            if lost || unasked {
                 entry.due = entry.due.map(|due| due.min(now));
             }
         }
@@ -188,9 +246,15 @@ impl Known {
             .entries
             .iter()
             .filter_map(|(id, e)| Some((id.clone(), e.place.clone()?)));
+        let beyond = self
+            .entries
+            .iter()
+            .filter(|(_, e)| !e.beyond.is_empty())
+            .map(|(id, e)| (id.clone(), e.beyond.clone()));
         Plan {
             set: Arc::clone(&self.set),
             places: places.collect(),
+            beyond: beyond.collect(),
         }
     }
 }

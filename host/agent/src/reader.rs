@@ -119,7 +119,12 @@ impl Worker {
     fn reconcile(&mut self) {
         match self.probe.reconcile(self.book.wanted()) {
             Ok(changes) if changes.is_empty() => {}
-            Ok(changes) => tracing::debug!(?changes, "reconciled"),
+            Ok(changes) => {
+                for (target, hook, reason) in &changes.moved {
+                    tracing::info!(%target, ?hook, reason, "moved");
+                }
+                tracing::debug!(?changes, "reconciled");
+            }
             Err(error) => tracing::error!(error = chain(&error), "cannot reconcile"),
         }
     }

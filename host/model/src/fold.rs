@@ -68,6 +68,8 @@ fn fold_target(
         status: Status::Waiting,
         reason: String::new(),
         hook: None,
+        hook_reason: String::new(),
+        blind: false,
         // Counts stay while a target is out of reach for a while.
         totals: before.map_or_else(
             || Totals {
@@ -89,16 +91,26 @@ fn fold_target(
         Some(TargetReading::Active {
             interface,
             hook,
+            hook_reason,
+            blind,
             counters,
             rows,
             grpc,
         }) => {
             now.interface.clone_from(interface);
             now.hook = Some(*hook);
+            now.hook_reason.clone_from(hook_reason);
             now.totals = totals(before.map(|b| &b.totals), counters, rows, include_probes);
             now.rows.clone_from(rows);
             now.grpc.clone_from(grpc);
-            (now.status, now.reason) = health(counters, &now.totals);
+            (now.status, now.reason) = match blind {
+                None => health(counters, &now.totals),
+                Some(why) => {
+                    now.blind = true;
+                    now.totals.coverage = 0.0;
+                    (Status::Degraded, format!("blind: {why}"))
+                }
+            };
         }
     }
     now
@@ -168,25 +180,7 @@ impl Totals {
 
 /// Coverage below this is not green.
 const COVERAGE_GREEN: f64 = 0.999;
-/// One direction silent over this many segments of the other is a blind interface, not a quiet pod.
-const SILENT_AFTER_SEGMENTS: u64 = 100;
-
 fn health(counters: &Counters, totals: &Totals) -> (Status, String) {
-    let Counters {
-        segments_to_pod: to,
-        segments_from_pod: from,
-        ..
-    } = *counters;
-    if (to == 0 && from >= SILENT_AFTER_SEGMENTS) || (from == 0 && to >= SILENT_AFTER_SEGMENTS) {
-        let silent = if to == 0 { "to" } else { "from" };
-        return (
-            Status::Degraded,
-            format!(
-                "sees no packet {silent} the pod ({} the other way): the data path bypasses this interface",
-                to.max(from)
-            ),
-        );
-    }
     if counters.tls > 0 && counters.started == 0 {
         return (Status::Degraded, "speaks TLS: RED not available".to_owned());
     }

@@ -127,6 +127,11 @@ pub enum TargetReading {
         interface: String,
         /// Where it is attached.
         hook: Hook,
+        /// Why at no better place; empty at the first choice.
+        hook_reason: String,
+        /// Set where packets bypass this place and no other is permitted: why, and what would help. What is counted is
+        /// then not what there is.
+        blind: Option<String>,
         /// Unsplit counters.
         counters: Counters,
         /// Sorted by dimensions, each combination once.

@@ -57,7 +57,7 @@ pub struct Totals {
     pub in_flight: u64,
     /// All that began.
     pub seen: u64,
-    /// `1 - sum(losses) / seen`; 1 where nothing was seen.
+    /// `1 - sum(losses) / seen`; 1 where nothing was seen, 0 where nothing can be seen ([`TargetSnapshot::blind`]).
     pub coverage: f64,
     /// The latest duration, nanoseconds.
     pub duration_last_ns: u64,
@@ -96,6 +96,11 @@ pub struct TargetSnapshot {
     pub reason: String,
     /// Where its packets are read; none while it is not attached.
     pub hook: Option<Hook>,
+    /// Why there and at no better place; empty at the first choice.
+    pub hook_reason: String,
+    /// Its packets bypass that place: its numbers are not available, and its zeros mean nothing. The status is
+    /// `degraded`, and the reason names the remedy.
+    pub blind: bool,
     /// Its sums.
     pub totals: Totals,
     /// Answered requests by dimension.
@@ -178,8 +183,12 @@ impl TargetSnapshot {
                 ..*row
             }
         });
+        let mut totals = self.totals.since(&earlier.totals);
+        if self.blind {
+            totals.coverage = 0.0;
+        }
         Self {
-            totals: self.totals.since(&earlier.totals),
+            totals,
             rows: rows.filter(|row| row.count > 0).collect(),
             grpc: grpc.filter(|row| row.count > 0).collect(),
             ..self.clone()

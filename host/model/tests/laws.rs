@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use owlk8s_model::{
     Counters, Direction, FIRST_BUCKET, Histogram, Hook, Method, Protocol, Reading, Row, Snapshot,
-    Status, Target, TargetReading, TargetSet, UnixNanos, fold,
+    Status, Target, TargetReading, TargetSet, TargetSnapshot, Temporality, UnixNanos, Window, fold,
 };
 use proptest::prelude::*;
 
@@ -63,6 +63,8 @@ impl Past {
         TargetReading::Active {
             interface: "veth0".to_owned(),
             hook: Hook::HostVeth,
+            hook_reason: String::new(),
+            blind: None,
             counters: Counters {
                 started: answered + self.aborted + self.waiting + self.lost,
                 probe_started: self.probes,
@@ -244,8 +246,8 @@ fn target_out_of_reach_keeps_its_counts_and_says_why() {
     assert_eq!(after.targets[1].totals.requests, 0);
 }
 
-/// The status that a target with these counters has, and why.
-fn status_of(counters: Counters) -> (Status, String) {
+/// A target with these counters.
+fn counted(counters: Counters, blind: Option<&str>) -> TargetSnapshot {
     let reading = Reading {
         at: UnixNanos(1),
         targets: [(
@@ -253,6 +255,8 @@ fn status_of(counters: Counters) -> (Status, String) {
             TargetReading::Active {
                 interface: "veth0".to_owned(),
                 hook: Hook::HostVeth,
+                hook_reason: String::new(),
+                blind: blind.map(str::to_owned),
                 counters,
                 rows: vec![],
                 grpc: vec![],
@@ -260,18 +264,52 @@ fn status_of(counters: Counters) -> (Status, String) {
         )]
         .into(),
     };
-    let target = fold(None, "n", &set(&["cart-0"]), &reading, false)
+    fold(None, "n", &set(&["cart-0"]), &reading, false)
         .targets
-        .remove(0);
+        .remove(0)
+}
+
+/// The status that a target with these counters has, and why.
+fn status_of(counters: Counters) -> (Status, String) {
+    let target = counted(counters, None);
     (target.status, target.reason)
 }
 
 #[test]
-fn silent_direction_tls_and_losses_are_not_green() {
-    let silent = Counters {
+fn blind_target_is_degraded_and_covers_nothing() {
+    let counters = Counters {
         segments_from_pod: 1000,
         ..Counters::default()
     };
+    let blind = counted(
+        counters.clone(),
+        Some("veth0 is bypassed; add CAP_SYS_ADMIN"),
+    );
+    assert_eq!(blind.status, Status::Degraded);
+    assert_eq!(blind.reason, "blind: veth0 is bypassed; add CAP_SYS_ADMIN");
+    assert_eq!((blind.blind, blind.totals.coverage), (true, 0.0));
+    let sees = counted(counters, None);
+    assert_eq!((sees.blind, sees.totals.coverage), (false, 1.0));
+}
+
+#[test]
+fn blind_target_covers_nothing_in_a_window_either() {
+    let snapshot = |sequence| Snapshot {
+        node: "n".to_owned(),
+        window: Window {
+            sequence,
+            ..Window::default()
+        },
+        temporality: Temporality::Cumulative,
+        targets_confirmed_at: UnixNanos(1),
+        targets: vec![counted(Counters::default(), Some("veth0 is bypassed"))],
+    };
+    let window = snapshot(2).since(&snapshot(1));
+    assert_eq!(window.targets[0].totals.coverage, 0.0);
+}
+
+#[test]
+fn tls_and_losses_are_not_green() {
     let tls = Counters {
         segments_from_pod: 9,
         segments_to_pod: 9,
@@ -288,7 +326,6 @@ fn silent_direction_tls_and_losses_are_not_green() {
         ..Counters::default()
     };
     for (counters, says) in [
-        (silent, "sees no packet to the pod"),
         (tls, "speaks TLS: RED not available"),
         (lossy, "coverage 0.9000: 10 of 100 lost to evicted"),
     ] {

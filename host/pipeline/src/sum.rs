@@ -5,8 +5,12 @@ use owlk8s_model::{GrpcRow, Row, TargetSnapshot, Totals};
 
 /// Counts of both; names and gauges of `later`.
 pub(crate) fn plus(earlier: &TargetSnapshot, later: &TargetSnapshot) -> TargetSnapshot {
+    let mut totals = plus_totals(&earlier.totals, &later.totals);
+    if later.blind {
+        totals.coverage = 0.0;
+    }
     TargetSnapshot {
-        totals: plus_totals(&earlier.totals, &later.totals),
+        totals,
         rows: plus_rows(&earlier.rows, &later.rows),
         grpc: plus_grpc(&earlier.grpc, &later.grpc),
         ..later.clone()
@@ -111,6 +115,8 @@ pub(crate) mod fixtures {
             status: Status::Active,
             reason: String::new(),
             hook: None,
+            hook_reason: String::new(),
+            blind: false,
             totals: Totals {
                 requests,
                 seen: requests,

@@ -129,6 +129,44 @@ pub enum ProbeError {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// The pod's network namespace could not be entered.
+    #[error("cannot enter the network namespace {path} of the pod: {remedy}")]
+    EnterNamespace {
+        /// The file that stands for it.
+        path: String,
+        /// What to do.
+        remedy: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The pod's cgroup could not be attached to.
+    #[error("cannot attach to the cgroup {path} of the pod: {remedy}")]
+    AttachCgroup {
+        /// Its directory.
+        path: String,
+        /// What to do.
+        remedy: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The few instructions that name a target could not be loaded.
+    #[error("the kernel refused what names {place} to program {program}: {remedy}")]
+    LoadStub {
+        /// Where it was for.
+        place: String,
+        /// The program that it calls.
+        program: &'static str,
+        /// What to do.
+        remedy: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// A program that is loaded when it is first needed was refused then.
+    #[error("{reason}")]
+    Refused {
+        /// In the words of the first time.
+        reason: String,
+    },
     /// Two targets have one interface.
     #[error(
         "interface {interface} already counts for target {owner}: one interface can count for one target only"
@@ -154,6 +192,10 @@ impl ProbeError {
             Self::FindInterface { .. }
             | Self::BindInterface { .. }
             | Self::InterfaceTaken { .. } => true,
+            // The pod has ended, or begins.
+            Self::EnterNamespace { source, .. } | Self::AttachCgroup { source, .. } => {
+                matches!(source.raw_os_error(), Some(libc::ENOENT | libc::ESTALE))
+            }
             Self::OpenSocket { source, .. } => {
                 matches!(
                     source.raw_os_error(),

@@ -17,6 +17,10 @@
 //! All calls are synchronous and short: attaching takes about 10 µs a target, reading 5,000 targets about a
 //! millisecond or two, detaching waits 11 ms for the kernel however many targets go at once. Needs CAP_BPF, CAP_PERFMON
 //! (for the verifier to accept the program) and CAP_NET_RAW, which root has; what is missing is named by the error.
+//!
+//! Some data paths bypass the node's end of a pod's link. A target there is told from a quiet one (`blind` in its reading),
+//! and read at one of the places that [`Wanted::beyond`] names: in the pod's namespace (CAP_SYS_ADMIN) or on its cgroup
+//! (CAP_NET_ADMIN).
 
 #![cfg_attr(
     test,
@@ -24,6 +28,7 @@
 )]
 
 mod error;
+mod judge;
 mod load;
 mod probe;
 mod read;
@@ -36,5 +41,5 @@ pub mod testrun;
 
 pub use error::ProbeError;
 pub use load::Options;
-pub use probe::{Changes, Interface, Place, Probe, Wanted};
+pub use probe::{Beyond, Cgroup, Changes, Inside, Interface, Place, Probe, Wanted};
 pub use sweep::Swept;

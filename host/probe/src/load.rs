@@ -5,7 +5,7 @@ mod refusal;
 use std::os::fd::AsFd as _;
 
 use aya::maps::{Map, MapData};
-use aya::programs::{ProgramError, SocketFilter};
+use aya::programs::{Program, ProgramError, ProgramFd, SocketFilter};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 use owlk8s_ebpf_abi::{
@@ -18,10 +18,17 @@ use crate::slots::SlotPool;
 use crate::sys::{self, KernelMap, MappedArray, Plain};
 use crate::targets::TargetTable;
 
-pub(crate) use refusal::of_socket as socket_remedy;
+pub(crate) use refusal::{
+    of_cgroup as cgroup_remedy, of_namespace as namespace_remedy, of_program as program_remedy,
+    of_socket as socket_remedy,
+};
 
 /// Counts what passes an interface.
 pub(crate) const PROGRAM: &str = "red";
+/// Counts what passes inside a pod's namespace, called by the target's stub.
+pub(crate) const PROGRAM_INSIDE: &str = "red_beyond";
+/// Counts what a cgroup's sockets get and send, called by the target's stubs.
+pub(crate) const PROGRAM_CGROUP: &str = "red_cgroup";
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/owlk8s-red"));
 
@@ -70,7 +77,8 @@ pub(crate) fn load(options: &Options) -> Result<(Ebpf, Maps), ProbeError> {
     sys::allow_descriptors(options.targets);
     let slots = SlotPool::elements(options.targets, options.count_client);
     let mut ebpf = EbpfLoader::new()
-        .map_max_entries("TARGETS", options.targets)
+        // While a target moves it has two names.
+        .map_max_entries("TARGETS", options.targets * 2)
         .map_max_entries("SLOTS", slots)
         .map_max_entries("ROWS", options.rows)
         .map_max_entries("ROW_INDEX", options.rows)
@@ -108,6 +116,21 @@ pub(crate) fn program<'a>(
         .map_err(|_: ProgramError| no_program(name))
 }
 
+/// The descriptor of a loaded program.
+pub(crate) fn program_fd<'a>(
+    ebpf: &'a Ebpf,
+    name: &'static str,
+) -> Result<&'a ProgramFd, ProbeError> {
+    let fd = match ebpf.program(name) {
+        Some(Program::SocketFilter(program)) => program.fd(),
+        Some(Program::CgroupSkb(program)) => program.fd(),
+        _ => return Err(no_program(name)),
+    };
+    fd.map_err(|error| ProbeError::ReadObject {
+        reason: error.to_string(),
+    })
+}
+
 /// The kernel refuses a map without room, and in no clear words.
 fn check_room(options: &Options) -> Result<(), ProbeError> {
     let Options {
@@ -132,11 +155,12 @@ fn check_room(options: &Options) -> Result<(), ProbeError> {
 
 /// Puts one of the object's programs into the kernel.
 pub(crate) fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), ProbeError> {
-    let program = ebpf.program_mut(name).ok_or_else(|| no_program(name))?;
-    let program: &mut SocketFilter = program
-        .try_into()
-        .map_err(|_: ProgramError| no_program(name))?;
-    program.load().map_err(|error| match error {
+    let loaded = match ebpf.program_mut(name) {
+        Some(Program::SocketFilter(program)) => program.load(),
+        Some(Program::CgroupSkb(program)) => program.load(),
+        _ => return Err(no_program(name)),
+    };
+    loaded.map_err(|error| match error {
         ProgramError::LoadError {
             io_error,
             verifier_log,
@@ -157,7 +181,7 @@ pub(crate) fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), Pr
 
 fn no_program(name: &str) -> ProbeError {
     ProbeError::ReadObject {
-        reason: format!("it has no socket filter {name}"),
+        reason: format!("it has no program {name}"),
     }
 }
 

@@ -2,7 +2,12 @@
 //!
 //! A slot belongs to a target for as long as it is wanted, whatever happens to its interface: counts go on when a veth
 //! is replaced. It is given to another target only when nothing in the kernel names it any more.
+//!
+//! A target is read on its interface of the node first. Where that turns out to be blind ([`crate::judge`]), or is not
+//! known, it moves to the first place of [`Wanted::beyond`] that is permitted, and its counts go on; what comes later on
+//! this node goes there at once. Where none is permitted it stays, and its status says what would help.
 
+mod beyond;
 mod release;
 mod status;
 
@@ -11,16 +16,18 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 use aya::Ebpf;
 use aya::programs::{ProgramError, SocketFilter, SocketFilterError};
-use owlk8s_ebpf_abi::TargetEntry;
+use owlk8s_ebpf_abi::{BEYOND, TargetEntry};
 use owlk8s_model::{Reading, TargetId, UnixNanos};
 
 use crate::error::text;
+use crate::judge::{Judge, Noted};
 use crate::load::{self, Maps, Options};
 use crate::read::RowReader;
 use crate::slots::{SlotPair, SlotPool};
 use crate::{ProbeError, sys};
 
-pub use status::{Changes, Interface, Place, Wanted};
+use beyond::{Program, Spot};
+pub use status::{Beyond, Cgroup, Changes, Inside, Interface, Place, Wanted};
 
 /// The loaded kernel program and everything that it watches. Dropping it detaches all.
 pub struct Probe {
@@ -29,8 +36,12 @@ pub struct Probe {
     pool: SlotPool,
     options: Options,
     watched: BTreeMap<TargetId, Watched>,
-    /// Whom each interface counts for.
+    /// Whom each name in the kernel's table counts for.
     owners: BTreeMap<u32, TargetId>,
+    inside: Program,
+    cgroup: Program,
+    /// Why interfaces of this node are not to be relied on, once one was found blind and another place not.
+    bypassed: Option<String>,
     pub(crate) reader: RowReader,
 }
 
@@ -43,13 +54,25 @@ struct Watched {
 
 /// How a target is reached now.
 enum Link {
-    Attached {
-        interface: Interface,
-        /// None where packets come from a test.
-        socket: Option<OwnedFd>,
-    },
+    Attached(Box<Attached>),
     Waiting(String),
     Failed(String),
+}
+
+/// A place that is read.
+struct Attached {
+    /// The node's end of the pod's link; where that is not known, the one that is read.
+    interface: Interface,
+    spot: Spot,
+    /// In the kernel's table.
+    name: u32,
+    /// What holds it; nothing where packets come from a test.
+    held: Vec<OwnedFd>,
+    /// Why here and at no better place; empty on an interface of the node.
+    reason: String,
+    /// Why at no other place, though this one is blind.
+    refused: Vec<String>,
+    judge: Judge,
 }
 
 impl Probe {
@@ -68,6 +91,9 @@ impl Probe {
             options,
             watched: BTreeMap::new(),
             owners: BTreeMap::new(),
+            inside: Program::new(load::PROGRAM_INSIDE),
+            cgroup: Program::new(load::PROGRAM_CGROUP),
+            bypassed: None,
             reader: RowReader::default(),
         })
     }
@@ -104,9 +130,9 @@ impl Probe {
     /// What cannot be attached becomes that target's status in the next [`Reading`] and is tried again at the next
     /// call. An error is returned only when the kernel's tables themselves cannot be written.
     pub fn reconcile(&mut self, wanted: Vec<Wanted>) -> Result<Changes, ProbeError> {
-        let wanted: BTreeMap<TargetId, Place> = wanted
+        let wanted: BTreeMap<TargetId, Wanted> = wanted
             .into_iter()
-            .map(|wanted| (wanted.target, wanted.place))
+            .map(|wanted| (wanted.target.clone(), wanted))
             .collect();
         let detached = self
             .watched
@@ -122,15 +148,17 @@ impl Probe {
         let moving: Vec<TargetId> = self
             .watched
             .keys()
-            .filter(|target| self.must_leave(target, wanted.get(*target)))
+            .filter(|target| self.must_leave(target, wanted.get(*target).map(|w| &w.place)))
             .cloned()
             .collect();
         let unlinked = self.unlink(&moving);
         unlinked.and(self.detach_all(&changes.detached))?;
 
-        for (target, place) in wanted {
-            self.settle(target, place, &mut changes);
+        let mut left = Vec::new();
+        for (target, wanted) in wanted {
+            left.extend(self.settle(target, wanted, &mut changes));
         }
+        self.leave(left)?;
         Ok(changes)
     }
 
@@ -138,7 +166,7 @@ impl Probe {
     pub fn read(&mut self, at: UnixNanos) -> Result<Reading, ProbeError> {
         self.reader.refresh(&self.maps)?;
         // In their order, which spares the new map a search for each.
-        let targets = self.watched.iter().map(|(target, watched)| {
+        let targets = self.watched.iter_mut().map(|(target, watched)| {
             let reading = status::reading(watched, &self.maps, &mut self.reader);
             (target.clone(), reading)
         });
@@ -150,63 +178,123 @@ impl Probe {
     pub fn attached(&self) -> impl Iterator<Item = (&TargetId, &Interface)> {
         self.watched
             .iter()
-            .filter_map(|(target, watched)| match &watched.link {
-                Link::Attached { interface, .. } => Some((target, interface)),
-                Link::Waiting(_) | Link::Failed(_) => None,
-            })
+            .filter_map(|(target, watched)| Some((target, &watched.link.attached()?.interface)))
     }
 
     /// Whether `target` is attached to `interface`, and that is still there.
     fn is_on(&self, target: &TargetId, interface: &Interface) -> bool {
-        let link = self.watched.get(target).map(|watched| &watched.link);
-        matches!(link, Some(Link::Attached { interface: now, .. }) if now.index == interface.index)
-            && !self.interface_is_gone(target)
+        self.attached_at(target).is_some_and(|at| {
+            at.spot == Spot::Outside && at.interface.index == interface.index && !at.is_gone()
+        })
     }
 
-    fn interface_is_gone(&self, target: &TargetId) -> bool {
-        match self.watched.get(target).map(|watched| &watched.link) {
-            Some(Link::Attached {
-                socket: Some(socket),
-                ..
-            }) => {
-                matches!(sys::bound_interface(socket.as_fd()), Ok(None))
-            }
-            _ => false,
-        }
+    fn attached_at(&self, target: &TargetId) -> Option<&Attached> {
+        self.watched.get(target)?.link.attached()
     }
 
     /// Whether the present link must be given up before the targets find their places.
     fn must_leave(&self, target: &TargetId, place: Option<&Place>) -> bool {
-        match place {
-            None => true,
-            Some(Place::On(interface)) => !self.is_on(target, interface),
-            Some(Place::Waiting(_) | Place::Failed(_)) => self.interface_is_gone(target),
+        match (place, self.attached_at(target)) {
+            (None, _) => true,
+            (_, None) => false,
+            (Some(Place::On(interface)), Some(at)) if at.spot == Spot::Outside => {
+                !self.is_on(target, interface)
+            }
+            (Some(_), Some(at)) => at.is_gone(),
         }
     }
 
-    fn settle(&mut self, target: TargetId, place: Place, changes: &mut Changes) {
-        let attached = matches!(
-            self.watched.get(&target),
-            Some(Watched {
-                link: Link::Attached { .. },
-                ..
-            })
-        );
+    /// Brings a target to its place. Returns that which it moved from, to be let go.
+    fn settle(
+        &mut self,
+        target: TargetId,
+        wanted: Wanted,
+        changes: &mut Changes,
+    ) -> Option<Attached> {
+        let Wanted { place, beyond, .. } = wanted;
+        if let Some(at) = self.attached_at(&target) {
+            // Where it is now is good enough, unless it is known to be blind.
+            let why = at.judge.blind()?;
+            let why = format!("{} is bypassed: {why}", at.interface.name);
+            return self.leave_blind(target, &beyond, &why, changes);
+        }
         let link = match place {
-            // Already there, or where it is now is good enough until a better place is known.
-            _ if attached => return,
-            Place::Waiting(why) => Link::Waiting(why),
-            Place::Failed(why) => Link::Failed(why),
-            Place::On(interface) => match self.link(&target, interface) {
+            Place::On(interface) => match self.link_anew(&target, interface, &beyond) {
                 Ok(()) => {
                     changes.attached.push(target);
-                    return;
+                    return None;
                 }
                 Err(error) if error.is_transient() => Link::Waiting(text(&error)),
                 Err(error) => Link::Failed(text(&error)),
             },
+            Place::Waiting(why) => match self.link_beyond(&target, None, &beyond, &why) {
+                Ok(_) => {
+                    changes.attached.push(target);
+                    return None;
+                }
+                Err(refused) => Link::Waiting(beyond::reason(&why, &refused)),
+            },
+            Place::Failed(why) => Link::Failed(why),
         };
-        if let Link::Waiting(why) | Link::Failed(why) = &link {
+        self.note_refusal(target, link, changes);
+        None
+    }
+
+    /// A blind place is left for one beyond it, if any is permitted.
+    fn leave_blind(
+        &mut self,
+        target: TargetId,
+        beyond: &[Result<Beyond, String>],
+        why: &str,
+        changes: &mut Changes,
+    ) -> Option<Attached> {
+        let outside = self.attached_at(&target)?.interface.clone();
+        match self.link_beyond(&target, Some(&outside), beyond, why) {
+            Ok(left) => {
+                self.bypassed = Some(why.to_owned());
+                let at = self.attached_at(&target)?;
+                changes
+                    .moved
+                    .push((target.clone(), at.spot.hook(), at.reason.clone()));
+                changes.attached.push(target);
+                left
+            }
+            Err(refused) => {
+                if let Some(Link::Attached(at)) = self
+                    .watched
+                    .get_mut(&target)
+                    .map(|watched| &mut watched.link)
+                    && at.refused != refused
+                {
+                    at.refused = refused;
+                    changes
+                        .refused
+                        .extend(at.blind().map(|blind| (target, blind)));
+                }
+                None
+            }
+        }
+    }
+
+    /// On its interface; or at once beyond it, where those of this node are known to be bypassed.
+    fn link_anew(
+        &mut self,
+        target: &TargetId,
+        interface: Interface,
+        beyond: &[Result<Beyond, String>],
+    ) -> Result<(), ProbeError> {
+        if let Some(why) = self.bypassed.clone()
+            && self
+                .link_beyond(target, Some(&interface), beyond, &why)
+                .is_ok()
+        {
+            return Ok(());
+        }
+        self.link(target, interface)
+    }
+
+    fn note_refusal(&mut self, target: TargetId, link: Link, changes: &mut Changes) {
+        if let Some(why) = link.reason() {
             let known = self
                 .watched
                 .get(&target)
@@ -226,39 +314,30 @@ impl Probe {
 
     /// Table first, then socket: no packet is seen that could not be placed.
     fn link(&mut self, target: &TargetId, interface: Interface) -> Result<(), ProbeError> {
-        let slots = self.enter(target, &interface)?;
+        let (slots, name) = self.enter(target, Some(&interface), 0)?;
         match self.open_socket(&interface) {
             Ok(socket) => {
-                self.keep(
-                    target,
-                    slots,
-                    Link::Attached {
-                        interface,
-                        socket: Some(socket),
-                    },
-                );
+                self.keep_outside(target, slots, interface, vec![socket]);
                 Ok(())
             }
             Err(error) => {
-                self.owners.remove(&interface.index);
-                let removed = self.maps.targets.remove(interface.index);
-                // A slot that was made for this attempt has seen no packet.
-                if self
-                    .watched
-                    .get(target)
-                    .is_none_or(|watched| watched.slots.is_none())
-                {
-                    self.pool.give_back(slots);
-                }
-                removed?;
+                self.enter_no_more(target, slots, name)?;
                 Err(error)
             }
         }
     }
 
-    /// Enters the interface into the kernel's table, with the target's slots.
-    fn enter(&mut self, target: &TargetId, interface: &Interface) -> Result<SlotPair, ProbeError> {
-        if let Some(owner) = self.owners.get(&interface.index) {
+    /// Enters the target's slots into the kernel's table, under the interface or else under a name of their own; the
+    /// name too.
+    fn enter(
+        &mut self,
+        target: &TargetId,
+        interface: Option<&Interface>,
+        flags: u32,
+    ) -> Result<(SlotPair, u32), ProbeError> {
+        if let Some(interface) = interface
+            && let Some(owner) = self.owners.get(&interface.index)
+        {
             return Err(ProbeError::InterfaceTaken {
                 interface: interface.name.clone(),
                 owner: owner.clone(),
@@ -271,11 +350,12 @@ impl Probe {
                 limit: self.options.targets,
             })?,
         };
+        let name = interface.map_or(BEYOND | slots.server, |interface| interface.index);
         let entry = TargetEntry {
             slot: slots.server,
             client_slot: slots.client,
-            interface: interface.index,
-            flags: 0,
+            interface: name,
+            flags,
         };
         if let Err(error) = self.maps.targets.insert(&entry) {
             if before.is_none() {
@@ -283,18 +363,57 @@ impl Probe {
             }
             return Err(error);
         }
-        self.owners.insert(interface.index, target.clone());
-        Ok(slots)
+        self.owners.insert(name, target.clone());
+        Ok((slots, name))
     }
 
-    fn keep(&mut self, target: &TargetId, slots: SlotPair, link: Link) {
-        self.watched.insert(
-            target.clone(),
-            Watched {
-                slots: Some(slots),
-                link,
-            },
-        );
+    /// Takes back an entry whose place could not be attached.
+    fn enter_no_more(
+        &mut self,
+        target: &TargetId,
+        slots: SlotPair,
+        name: u32,
+    ) -> Result<(), ProbeError> {
+        self.owners.remove(&name);
+        let removed = self.maps.targets.remove(name);
+        // A slot that was made for this attempt has seen no packet.
+        if self
+            .watched
+            .get(target)
+            .is_none_or(|watched| watched.slots.is_none())
+        {
+            self.pool.give_back(slots);
+        }
+        removed
+    }
+
+    fn keep_outside(
+        &mut self,
+        target: &TargetId,
+        slots: SlotPair,
+        interface: Interface,
+        held: Vec<OwnedFd>,
+    ) {
+        let attached = Attached {
+            name: interface.index,
+            interface,
+            spot: Spot::Outside,
+            held,
+            reason: String::new(),
+            refused: Vec::new(),
+            judge: Judge::new(Noted::of(self.maps.slots.element(slots.server))),
+        };
+        self.keep(target, slots, attached);
+    }
+
+    /// The link before, too.
+    fn keep(&mut self, target: &TargetId, slots: SlotPair, attached: Attached) -> Option<Link> {
+        let watched = Watched {
+            slots: Some(slots),
+            link: Link::Attached(Box::new(attached)),
+        };
+        let before = self.watched.insert(target.clone(), watched)?;
+        Some(before.link)
     }
 
     fn open_socket(&self, interface: &Interface) -> Result<OwnedFd, ProbeError> {
@@ -331,12 +450,27 @@ impl Probe {
     }
 }
 
+impl Attached {
+    fn is_gone(&self) -> bool {
+        let unbound = |socket: &OwnedFd| matches!(sys::bound_interface(socket.as_fd()), Ok(None));
+        match self.spot {
+            Spot::Cgroup { .. } => self.spot.has_ended(),
+            Spot::Outside | Spot::Inside { .. } => {
+                self.held.iter().any(unbound) || self.spot.has_ended()
+            }
+        }
+    }
+}
+
 impl Drop for Probe {
     fn drop(&mut self) {
-        let sockets = std::mem::take(&mut self.watched)
+        let held = std::mem::take(&mut self.watched)
             .into_values()
-            .filter_map(|watched| watched.link.into_socket());
-        release::close_together(sockets.collect());
+            .filter_map(|watched| match watched.link {
+                Link::Attached(attached) => Some(attached.held),
+                Link::Waiting(_) | Link::Failed(_) => None,
+            });
+        release::close_together(held.flatten().collect());
     }
 }
 
@@ -348,15 +482,8 @@ impl Probe {
         target: &TargetId,
         interface: Interface,
     ) -> Result<(), ProbeError> {
-        let slots = self.enter(target, &interface)?;
-        self.keep(
-            target,
-            slots,
-            Link::Attached {
-                interface,
-                socket: None,
-            },
-        );
+        let (slots, _) = self.enter(target, Some(&interface), 0)?;
+        self.keep_outside(target, slots, interface, Vec::new());
         Ok(())
     }
 

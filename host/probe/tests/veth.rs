@@ -42,6 +42,7 @@ fn wanted(target: &str, interface: &str) -> Wanted {
     Wanted {
         target: target.into(),
         place: Place::On(Interface::named(interface).unwrap()),
+        beyond: Vec::new(),
     }
 }
 
@@ -207,6 +208,7 @@ fn target_keeps_its_counts_when_its_veth_is_replaced() {
         let waiting = Wanted {
             target: "pod".into(),
             place: Place::Waiting("no interface yet".to_owned()),
+            beyond: Vec::new(),
         };
         let changes = probe.reconcile(vec![waiting]).unwrap();
         assert_eq!(changes.refused.len(), 1, "{changes:?}");
@@ -317,6 +319,7 @@ fn refusals_name_the_interface_and_the_remedy() {
             .reconcile(vec![Wanted {
                 target: "a".into(),
                 place: Place::On(gone),
+                beyond: Vec::new(),
             }])
             .unwrap();
         assert!(changes.refused[0].1.contains("veth9"), "{changes:?}");

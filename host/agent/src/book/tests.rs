@@ -38,6 +38,7 @@ fn plan(places: &[(&str, u32)]) -> Arc<Plan> {
     let places = known.map(|(id, index)| (TargetId::from(*id), on(*index)));
     Arc::new(Plan {
         places: places.collect(),
+        beyond: BTreeMap::new(),
         set: Arc::new(set),
     })
 }
@@ -56,6 +57,8 @@ fn answered(count: u64) -> TargetReading {
     TargetReading::Active {
         interface: "veth".to_owned(),
         hook: Hook::HostVeth,
+        hook_reason: String::new(),
+        blind: None,
         counters: Counters {
             started: count,
             ..Counters::default()

@@ -1,4 +1,4 @@
-use owlk8s_model::{Reading, TargetReading, UnixNanos, fold};
+use owlk8s_model::{Counters, Reading, TargetReading, UnixNanos, fold};
 
 use super::*;
 
@@ -29,6 +29,7 @@ fn found(target: &Arc<Target>, index: u32) -> Answer {
     Answer {
         target: Arc::clone(target),
         found: Ok(Interface { name, index }),
+        beyond: None,
     }
 }
 
@@ -41,21 +42,44 @@ fn missing(target: &Arc<Target>) -> Answer {
     Answer {
         target: Arc::clone(target),
         found: Err(error),
+        beyond: None,
     }
 }
 
-fn ids(due: &[Arc<Target>]) -> Vec<&str> {
-    due.iter().map(|target| target.pod.as_str()).collect()
+fn ids(due: &[(Arc<Target>, bool)]) -> Vec<&str> {
+    due.iter().map(|(target, _)| target.pod.as_str()).collect()
 }
 
-/// What the next window says when the target is not attached.
-fn unattached(target: &Arc<Target>) -> Snapshot {
-    let waiting = TargetReading::Waiting("gone".to_owned());
+/// What the next window says of the target.
+fn window(target: &Arc<Target>, said: TargetReading) -> Snapshot {
     let reading = Reading {
         at: UnixNanos(1),
-        targets: BTreeMap::from([(target.id.clone(), waiting)]),
+        targets: BTreeMap::from([(target.id.clone(), said)]),
     };
     fold(None, "n", &set(&[target]), &reading, false)
+}
+
+/// When it is not attached.
+fn unattached(target: &Arc<Target>) -> Snapshot {
+    window(target, TargetReading::Waiting("gone".to_owned()))
+}
+
+/// When it is read there.
+fn read_at(target: &Arc<Target>, hook: Hook, blind: Option<&str>) -> Snapshot {
+    let active = TargetReading::Active {
+        interface: "veth".to_owned(),
+        hook,
+        hook_reason: String::new(),
+        blind: blind.map(str::to_owned),
+        counters: Counters::default(),
+        rows: Vec::new(),
+        grpc: Vec::new(),
+    };
+    window(target, active)
+}
+
+fn cgroup(path: &str) -> Result<Beyond, String> {
+    Ok(Beyond::Cgroup(owlk8s_probe::Cgroup { path: path.into() }))
 }
 
 #[test]
@@ -110,7 +134,7 @@ fn an_answer_about_what_a_target_was_before_is_not_believed() {
     known.adopt(&set(&[&new]), now);
     known.learn(found(&old, 7), now);
     assert!(known.plan().places.is_empty());
-    assert_eq!(known.due(now)[0].interface.as_deref(), Some("veth2"));
+    assert_eq!(known.due(now)[0].0.interface.as_deref(), Some("veth2"));
 }
 
 #[test]
@@ -144,4 +168,51 @@ fn a_target_that_is_gone_is_forgotten_and_an_answer_for_it_ignored() {
             .collect::<Vec<_>>(),
         ["b"]
     );
+}
+
+#[test]
+fn where_else_a_target_can_be_read_is_asked_for_once_it_is_blind() {
+    let (a, later) = (target("a", "veth1"), target("later", "veth2"));
+    let (mut known, now) = (Known::default(), Instant::now());
+    known.adopt(&set(&[&a]), now);
+    assert!(matches!(known.due(now)[..], [(_, false)]));
+    known.learn(found(&a, 7), now);
+    known.doubt(&read_at(&a, Hook::HostVeth, None), now);
+    assert!(known.due(now).is_empty());
+
+    known.doubt(&read_at(&a, Hook::HostVeth, Some("bypassed")), now);
+    assert!(matches!(known.due(now)[..], [(_, true)]));
+    let answer = Answer {
+        beyond: Some(vec![cgroup("/a")]),
+        ..found(&a, 7)
+    };
+    known.learn(answer, now);
+    assert_eq!(known.plan().beyond[&"a".into()], [cgroup("/a")]);
+    known.doubt(&read_at(&a, Hook::HostVeth, Some("bypassed")), now);
+    assert!(known.due(now).is_empty(), "it was asked for");
+
+    // Read there it needs no other place; who comes later is asked about at once.
+    known.doubt(&read_at(&a, Hook::CgroupSkb, None), now);
+    assert!(matches!(known.due(now + SLOWEST)[..], [(_, false)]));
+    known.adopt(&set(&[&a, &later]), now);
+    assert!(matches!(known.due(now)[..], [(_, true)]));
+    known.learn(found(&a, 7), now);
+    assert_eq!(known.plan().beyond[&"a".into()], [cgroup("/a")]);
+}
+
+#[test]
+fn a_place_beyond_that_has_ended_is_looked_for_again() {
+    let a = target("a", "veth1");
+    let (mut known, now) = (Known::default(), Instant::now());
+    known.adopt(&set(&[&a]), now);
+    known.due(now);
+    let answer = Answer {
+        beyond: Some(vec![cgroup("/a")]),
+        ..missing(&a)
+    };
+    known.learn(answer, now);
+    known.doubt(&read_at(&a, Hook::CgroupSkb, None), now);
+    assert!(known.due(now).is_empty());
+    known.doubt(&unattached(&a), now);
+    assert_eq!(ids(&known.due(now)), ["a"]);
 }

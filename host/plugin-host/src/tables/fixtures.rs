@@ -47,6 +47,8 @@ fn target(pod: &str, count: u64) -> TargetSnapshot {
         status: Status::Active,
         reason: String::new(),
         hook: None,
+        hook_reason: String::new(),
+        blind: false,
         totals: Totals {
             requests: count,
             seen: count,

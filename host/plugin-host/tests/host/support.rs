@@ -172,6 +172,8 @@ fn target(pod: &str, requests: u64) -> TargetSnapshot {
         status: Status::Active,
         reason: String::new(),
         hook: None,
+        hook_reason: String::new(),
+        blind: false,
         totals: Totals {
             requests,
             seen: requests,

@@ -23,7 +23,7 @@ pub(super) fn of_map(error: &io::Error) -> String {
 }
 
 /// What to do about a program that could not be loaded.
-pub(super) fn of_program(error: &io::Error, log: &str) -> String {
+pub(crate) fn of_program(error: &io::Error, log: &str) -> String {
     match error.raw_os_error() {
         // The verifier says "!root" for what only CAP_PERFMON (or CAP_SYS_ADMIN) allows.
         Some(libc::EACCES | libc::EPERM) if log.contains("!root") => {
@@ -60,6 +60,39 @@ pub(crate) fn of_socket(error: &io::Error) -> String {
             "no file descriptor is left: raise the limit on open files".to_owned()
         }
         Some(libc::EAFNOSUPPORT) => "this kernel has no packet sockets (CONFIG_PACKET)".to_owned(),
+        _ => "see the cause".to_owned(),
+    }
+}
+
+/// What to do about a network namespace that could not be entered.
+pub(crate) fn of_namespace(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(libc::EPERM) if lacks(Capability::CAP_SYS_ADMIN) => {
+            format!("CAP_SYS_ADMIN is missing ({ADD})")
+        }
+        Some(libc::EACCES) if lacks(Capability::CAP_SYS_PTRACE) => {
+            format!("CAP_SYS_PTRACE is missing ({ADD})")
+        }
+        Some(libc::EPERM | libc::EACCES) => {
+            "CAP_SYS_ADMIN is there, but a seccomp profile or security module refuses setns(2)"
+                .to_owned()
+        }
+        Some(libc::ENOENT | libc::ESTALE) => "it has ended".to_owned(),
+        _ => "see the cause".to_owned(),
+    }
+}
+
+/// What to do about a cgroup that could not be attached to.
+pub(crate) fn of_cgroup(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(libc::EPERM) if lacks(Capability::CAP_NET_ADMIN) => {
+            format!("CAP_NET_ADMIN is missing ({ADD})")
+        }
+        Some(libc::EPERM) => "others attached a program there that allows no second one".to_owned(),
+        Some(libc::ENOENT) => "it has ended".to_owned(),
+        Some(libc::EBADF | libc::EINVAL) => {
+            "it is no cgroup of version 2, or the kernel is older than 5.7".to_owned()
+        }
         _ => "see the cause".to_owned(),
     }
 }
@@ -114,7 +147,8 @@ fn common(error: &io::Error) -> String {
 /// Capabilities of this process; CAP_SYS_ADMIN stands for the younger two.
 fn lacks(capability: Capability) -> bool {
     let has = |capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(true);
-    let stands_in = capability != Capability::CAP_NET_RAW && has(Capability::CAP_SYS_ADMIN);
+    let younger = [Capability::CAP_BPF, Capability::CAP_PERFMON].contains(&capability);
+    let stands_in = younger && has(Capability::CAP_SYS_ADMIN);
     !has(capability) && !stands_in
 }
 

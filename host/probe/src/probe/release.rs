@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 
 use owlk8s_model::TargetId;
 
-use super::{Link, Probe};
+use super::{Attached, Link, Probe};
 use crate::ProbeError;
 use crate::slots::SlotPair;
 use crate::sweep::Leftovers;
@@ -30,27 +30,34 @@ pub(super) fn close_together(mut sockets: Vec<OwnedFd>) {
 }
 
 impl Probe {
-    /// Gives up the sockets of `targets`; their slots and counts stay.
+    /// Gives up the places of `targets`; their slots and counts stay.
     pub(super) fn unlink(&mut self, targets: &[TargetId]) -> Result<(), ProbeError> {
-        let mut sockets = Vec::new();
-        let mut indexes = Vec::new();
+        let mut left = Vec::new();
         for target in targets {
             let Some(watched) = self.watched.get_mut(target) else {
                 continue;
             };
-            if let Link::Attached { interface, .. } = &watched.link {
-                let left = format!("no longer on interface {}", interface.name);
-                indexes.push(interface.index);
-                sockets.extend(
-                    std::mem::replace(&mut watched.link, Link::Waiting(left)).into_socket(),
-                );
+            if let Some(attached) = watched.link.attached() {
+                let gone = Link::Waiting(format!(
+                    "no longer on {}",
+                    attached.spot.name(&attached.interface)
+                ));
+                if let Link::Attached(attached) = std::mem::replace(&mut watched.link, gone) {
+                    left.push(*attached);
+                }
             }
         }
-        close_together(sockets);
+        self.leave(left)
+    }
+
+    /// Closes what held these places; then no packet needs their names any more.
+    pub(super) fn leave(&mut self, places: Vec<Attached>) -> Result<(), ProbeError> {
+        let names: Vec<u32> = places.iter().map(|place| place.name).collect();
+        close_together(places.into_iter().flat_map(|place| place.held).collect());
         let mut result = Ok(());
-        for index in indexes {
-            self.owners.remove(&index);
-            result = result.and(self.maps.targets.remove(index));
+        for name in names {
+            self.owners.remove(&name);
+            result = result.and(self.maps.targets.remove(name));
         }
         result
     }

@@ -1,12 +1,14 @@
 //! What is asked of the probe, and what it says of each target.
 
-use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
 use owlk8s_model::{Hook, TargetId, TargetReading};
 
-use super::{Link, Watched};
+use super::{Attached, Link, Spot, Watched};
+use crate::judge::Noted;
 use crate::load::Maps;
 use crate::read::RowReader;
+use crate::slots::SlotPair;
 use crate::{ProbeError, sys};
 
 /// A network interface of this network namespace.
@@ -41,6 +43,36 @@ pub struct Wanted {
     pub target: TargetId,
     /// Where it is.
     pub place: Place,
+    /// Where else it can be read, the better first; or why not there. Taken where `place` turns out to be blind, or is
+    /// [`Place::Waiting`]; nothing need be said before.
+    pub beyond: Vec<Result<Beyond, String>>,
+}
+
+/// A place that is no interface of the node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Beyond {
+    /// In the pod's network namespace; needs CAP_SYS_ADMIN to enter it.
+    Inside(Inside),
+    /// On the pod's cgroup; needs CAP_NET_ADMIN and cgroups of version 2.
+    Cgroup(Cgroup),
+}
+
+/// An interface inside a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inside {
+    /// The pod's end of its link.
+    pub interface: Interface,
+    /// A file that stands for its network namespace, for as long as the pod lives.
+    pub path: PathBuf,
+    /// Of this file: another namespace may come under the same name.
+    pub inode: u64,
+}
+
+/// A cgroup that holds all of a pod, and nothing else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cgroup {
+    /// Its directory.
+    pub path: PathBuf,
 }
 
 /// Where a target can be watched, as far as its source knows.
@@ -48,7 +80,8 @@ pub struct Wanted {
 pub enum Place {
     /// On this interface.
     On(Interface),
-    /// Not known yet, and why. A target that is attached stays so, and keeps its counts.
+    /// Not known yet, and why. A target that is attached stays so, and keeps its counts; one that is not may be read
+    /// at [`Wanted::beyond`] meanwhile.
     Waiting(String),
     /// Not to be known until a person acts, and why. A target that is attached stays so, and keeps its counts.
     Failed(String),
@@ -59,6 +92,8 @@ pub enum Place {
 pub struct Changes {
     /// Newly attached, or moved to another interface.
     pub attached: Vec<TargetId>,
+    /// Of these, the ones that are read at another place than before because that was blind, with the reason.
+    pub moved: Vec<(TargetId, Hook, String)>,
     /// No longer wanted.
     pub detached: Vec<TargetId>,
     /// Not attached for a new reason.
@@ -75,26 +110,51 @@ impl Changes {
 impl Link {
     pub(super) fn reason(&self) -> Option<&String> {
         match self {
-            Self::Attached { .. } => None,
+            Self::Attached(_) => None,
             Self::Waiting(why) | Self::Failed(why) => Some(why),
         }
     }
 
-    pub(super) fn into_socket(self) -> Option<OwnedFd> {
+    pub(super) fn attached(&self) -> Option<&Attached> {
         match self {
-            Self::Attached { socket, .. } => socket,
+            Self::Attached(attached) => Some(attached),
             Self::Waiting(_) | Self::Failed(_) => None,
         }
     }
 }
 
-pub(super) fn reading(watched: &Watched, maps: &Maps, reader: &mut RowReader) -> TargetReading {
-    match (&watched.link, watched.slots) {
-        (Link::Attached { interface, .. }, Some(slots)) => {
+impl Attached {
+    /// The same from now on, with what shows whether it sees all.
+    fn look(&mut self, maps: &Maps, slots: SlotPair) {
+        if self.spot == Spot::Outside && !self.held.is_empty() {
+            let noted = Noted::of(maps.slots.element(slots.server));
+            self.judge.look(noted, || sys::passed(&self.interface.name));
+        }
+    }
+
+    /// Why what is counted here is not what there is, and what would help.
+    pub(super) fn blind(&self) -> Option<String> {
+        let why = self.judge.blind()?;
+        let name = &self.interface.name;
+        let refused = if self.refused.is_empty() {
+            "no other place to read is known yet".to_owned()
+        } else {
+            self.refused.join("; ")
+        };
+        Some(format!("{name} is bypassed ({why}); {refused}"))
+    }
+}
+
+pub(super) fn reading(watched: &mut Watched, maps: &Maps, reader: &mut RowReader) -> TargetReading {
+    match (&mut watched.link, watched.slots) {
+        (Link::Attached(attached), Some(slots)) => {
+            attached.look(maps, slots);
             let (rows, grpc) = reader.rows(maps, slots);
             TargetReading::Active {
-                interface: interface.name.clone(),
-                hook: Hook::HostVeth,
+                interface: attached.interface.name.clone(),
+                hook: attached.spot.hook(),
+                hook_reason: attached.reason.clone(),
+                blind: attached.blind(),
                 // After the rows: what is answered has started, so requests in flight are never negative.
                 counters: crate::read::counters(maps.slots.element(slots.server)),
                 rows,
@@ -103,6 +163,6 @@ pub(super) fn reading(watched: &Watched, maps: &Maps, reader: &mut RowReader) ->
         }
         (Link::Failed(why), _) => TargetReading::Failed(why.clone()),
         (Link::Waiting(why), _) => TargetReading::Waiting(why.clone()),
-        (Link::Attached { .. }, None) => TargetReading::Waiting("has no slot yet".to_owned()),
+        (Link::Attached(_), None) => TargetReading::Waiting("has no slot yet".to_owned()),
     }
 }

@@ -1,7 +1,15 @@
 //! Pods of real veths and network namespaces. Each namespace belongs to a thread and goes with it, whatever happens.
 
+#![allow(
+    dead_code,
+    reason = "each of the tests that share it has use for another part of it"
+)]
+
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd as _;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -25,7 +33,7 @@ pub(crate) fn on_a_node<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'st
 }
 
 /// Moves this thread into a network namespace of its own.
-fn enter_new_namespace() {
+pub(crate) fn enter_new_namespace() {
     // SAFETY: no pointer is passed; only this thread is concerned.
     let result = unsafe { libc::unshare(libc::CLONE_NEWNET) };
     let error = std::io::Error::last_os_error();
@@ -52,12 +60,17 @@ pub(crate) fn ip(lines: &str) {
     assert!(child.wait().unwrap().success(), "ip refuses {lines:?}");
 }
 
+/// Index of every pod's own end, in its namespace: on a real node most often 2.
+const PEER: u32 = 77;
+
 /// A pod: a namespace behind a veth, with an HTTP server on port 80.
 pub(crate) struct Pod {
     /// Name of the node's end of its veth.
     pub(crate) interface: String,
     /// Its server, by IPv4 and IPv6.
     pub(crate) servers: [SocketAddr; 2],
+    /// A file that stands for its namespace.
+    pub(crate) namespace: PathBuf,
     life: Option<(Sender<()>, JoinHandle<()>)>,
 }
 
@@ -92,7 +105,7 @@ impl Pod {
         });
         let namespace = tid.recv().unwrap();
         ip(&format!(
-            "link add {interface} type veth peer name {name}\nlink set {name} netns {namespace}\nlink set {interface} up\n\
+            "link add {name} index {PEER} type veth peer name {interface}\nlink set {name} netns {namespace}\nlink set {interface} up\n\
              addr add 10.9.{number}.1/24 dev {interface}\naddr add fd09:0:0:{number:x}::1/64 dev {interface} nodad\n"
         ));
         told_ready.send(()).unwrap();
@@ -100,8 +113,27 @@ impl Pod {
         Self {
             interface,
             servers,
+            namespace: format!("/proc/self/task/{namespace}/ns/net").into(),
             life: Some((end, inside)),
         }
+    }
+}
+
+impl Pod {
+    /// Runs `work` inside it.
+    pub(crate) fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let namespace = File::open(&self.namespace).unwrap();
+        thread::scope(|scope| {
+            let inside = scope.spawn(move || {
+                // SAFETY: no pointer is passed; only this thread is concerned.
+                let result = unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) };
+                assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+                work()
+            });
+            inside
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
     }
 }
 
