@@ -33,6 +33,20 @@ pub fn config(targets: &[String], more: &str) -> String {
 impl<'a> Agent<'a> {
     /// Started, and answering at its admin port.
     pub fn start(lab: &'a Lab, config: &str) -> Self {
+        Self::start_as(lab, lab.command("node", BINARY), config)
+    }
+
+    /// As [`start`](Self::start), without some capabilities: `cap_sys_admin,cap_net_admin`.
+    pub fn without(lab: &'a Lab, capabilities: &str, config: &str) -> Self {
+        super::lab::need("capsh", "libcap2-bin");
+        let mut command = lab.command("node", "capsh");
+        // What follows the first word is its `$0` and its arguments.
+        let run = format!("exec {BINARY} \"$0\" \"$@\"");
+        command.args([&format!("--drop={capabilities}"), "--", "-c", &run]);
+        Self::start_as(lab, command, config)
+    }
+
+    fn start_as(lab: &'a Lab, mut command: Command, config: &str) -> Self {
         let dir = lab.dir.path();
         let (file, stdout, stderr) = (
             dir.join("owlk8s.toml"),
@@ -40,8 +54,7 @@ impl<'a> Agent<'a> {
             dir.join("stderr"),
         );
         std::fs::write(&file, config).unwrap();
-        let child = lab
-            .command("node", BINARY)
+        let child = command
             .args(["run", "--config"])
             .arg(&file)
             .stdout(std::fs::File::create(&stdout).unwrap())
