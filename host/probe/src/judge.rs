@@ -95,7 +95,7 @@ impl Judge {
     }
 
     fn silence(&mut self, now: Noted, passed: impl FnOnce() -> Option<Passed>) -> Option<String> {
-        let (then, passed_then) = self.suspected.unwrap_or((self.start, Passed::default()));
+        let then = self.suspected.map_or(self.start, |(noted, _)| noted);
         let (to, from) = (now.to_pod - then.to_pod, now.from_pod - then.from_pod);
         if to.min(from) * RATIO > to.max(from) {
             self.suspected = None;
@@ -105,10 +105,8 @@ impl Judge {
             return None;
         }
         let passed = passed()?;
-        if self.suspected.replace((now, passed)).is_none() {
-            // What passed before is not known: the next look tells.
-            return None;
-        }
+        // What had passed before the first look is not known: the next one tells.
+        let (_, passed_then) = self.suspected.replace((now, passed))?;
         let (silent, many, few) = if to < from {
             ("to", from, passed.to_pod.saturating_sub(passed_then.to_pod))
         } else {
