@@ -25,26 +25,25 @@ pub enum Cni {
 impl Cni {
     fn network(self, lab: &Lab, dual_stack: bool) -> Value {
         let mut ranges = vec![json!([{"subnet": "10.244.0.0/16"}])];
-        let mut routes = vec![json!({"dst": "0.0.0.0/0"})];
         if dual_stack {
             ranges.push(json!([{"subnet": "fd00:10:244::/64"}]));
-            routes.push(json!({"dst": "::/0"}));
         }
         let mut network = json!({
             "cniVersion": "1.0.0",
             "name": "lab",
-            "ipam": {"type": "host-local", "ranges": ranges, "routes": routes,
-                "dataDir": lab.dir.path().join("ipam")},
+            "ipam": {"type": "host-local", "ranges": ranges, "dataDir": lab.dir.path().join("ipam")},
         });
         match self {
             Self::Bridge => {
                 network["type"] = json!("bridge");
                 network["bridge"] = json!("cni0");
                 network["isDefaultGateway"] = json!(true);
-                // Duplicate address detection would keep an IPv6 address back for a second.
-                network["enabledad"] = json!(false);
             }
-            Self::Ptp => network["type"] = json!("ptp"),
+            Self::Ptp => {
+                network["type"] = json!("ptp");
+                let routes = ["0.0.0.0/0", "::/0"].map(|all| json!({"dst": all}));
+                network["ipam"]["routes"] = json!(routes[..ranges.len()]);
+            }
         }
         network
     }
@@ -67,6 +66,11 @@ impl<'a> CniPod<'a> {
         need("/usr/lib/cni/bridge", "containernetworking-plugins");
         let network = cni.network(lab, dual_stack);
         lab.namespace(name);
+        for who in ["node", name] {
+            // Duplicate address detection would keep an IPv6 address back for a second.
+            let off = || std::fs::write("/proc/sys/net/ipv6/conf/default/accept_dad", "0");
+            lab.inside(who, off).unwrap().unwrap();
+        }
         let wired = call(lab, "ADD", name, &network);
         let ips = wired["ips"].as_array().unwrap().iter().map(|ip| {
             let (address, _) = ip["address"].as_str().unwrap().split_once('/').unwrap();
@@ -74,7 +78,10 @@ impl<'a> CniPod<'a> {
         });
         let ips = ips.collect();
         let listener = lab.listen(name, "[::]:80".parse().unwrap());
-        let (answered, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let (answered, stop) = (
+            Arc::new(AtomicU64::new(0)),
+            Arc::new(AtomicBool::new(false)),
+        );
         let server = {
             let (answered, stop) = (Arc::clone(&answered), Arc::clone(&stop));
             std::thread::spawn(move || {
@@ -128,7 +135,9 @@ impl Drop for CniPod<'_> {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         // Wakes the server up.
-        let _ = self.lab.connect(&self.name, "127.0.0.1:80".parse().unwrap());
+        let _ = self
+            .lab
+            .connect(&self.name, "127.0.0.1:80".parse().unwrap());
         if let Some(server) = self.server.take() {
             let _ = server.join();
         }

@@ -1,0 +1,291 @@
+//! The agent on a node of a cluster: an API server that speaks the real protocol, pods that the real network plugins
+//! wired, and traffic whose truth the pods' own servers count.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test panics where it fails, and says what it measured"
+)]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{Agent, Cni, CniPod, Lab, within};
+use owlk8s_apiserver::{ApiServer, Settings, deployment, node, service};
+use serde_json::{Value, json};
+
+/// A node `n1` of a cluster.
+struct Node {
+    lab: Lab,
+    server: ApiServer,
+}
+
+impl Node {
+    /// With the service `cart` over `app: cart` in namespace `shop`.
+    fn new() -> Self {
+        let lab = Lab::bare();
+        // On the node's own loopback, where its agent asks.
+        let server = lab
+            .inside("node", || Settings::default().start().unwrap())
+            .unwrap();
+        let cluster = server.cluster();
+        cluster.add(node("n1"));
+        cluster.add(service("shop", "cart").selecting([("app", "cart")]));
+        Self { lab, server }
+    }
+
+    fn config(&self) -> String {
+        let kubeconfig = self.lab.dir.path().join("kubeconfig");
+        self.server.kubeconfig(&kubeconfig).unwrap();
+        format!(
+            "node = \"n1\"\ninterval = \"200ms\"\n[discovery.kubernetes]\nkubeconfig = {kubeconfig:?}\n"
+        )
+    }
+
+    /// A pod of the Deployment `cart`, as the scheduler and the kubelet would make one: its object and its wires.
+    fn pod(&self, cni: Cni, dual_stack: bool) -> CniPod<'_> {
+        let cluster = self.server.cluster();
+        let born = deployment("shop", "cart")
+            .on("n1")
+            .each(|pod| pod.phase("Pending"));
+        let name = cluster.add(born).remove(0);
+        let pod = CniPod::start(&self.lab, cni, &name, dual_stack);
+        let object = cluster.pod("shop", &name);
+        let ips: Vec<String> = pod.ips.iter().map(ToString::to_string).collect();
+        match &ips[..] {
+            [one] => object.set_ips([one]),
+            [one, other] => object.set_ips([one, other]),
+            none => panic!("{none:?}"),
+        };
+        object.set_phase("Running");
+        pod
+    }
+}
+
+/// Waits until the agent has attached to it.
+fn attached(agent: &Agent<'_>, pod: &CniPod<'_>) -> Value {
+    within(Duration::from_secs(5), "the pod is attached", || {
+        let snapshot = agent.snapshot();
+        let targets = snapshot["targets"].as_array().unwrap();
+        let target = targets.iter().find(|target| target["pod"] == *pod.name);
+        match target {
+            Some(target) if !target["hook"].is_null() => Ok(target.clone()),
+            other => Err(format!("{other:?}\n{}", agent.log())),
+        }
+    })
+}
+
+fn counts_are_exact(cni: Cni, dual_stack: bool) {
+    let node = Node::new();
+    let agent = Agent::start(&node.lab, &node.config());
+    let pods: Vec<_> = (0..3).map(|_| node.pod(cni, dual_stack)).collect();
+    let born = Instant::now();
+    for pod in &pods {
+        let target = attached(&agent, pod);
+        assert_eq!(target["namespace"], "shop");
+        assert_eq!(
+            target["workload"],
+            json!({"kind": "Deployment", "name": "cart"})
+        );
+        assert_eq!(target["services"], json!(["cart"]));
+        assert_eq!(
+            target["totals"]["requests"], 0,
+            "a series from discovery on: {target}"
+        );
+    }
+    println!(
+        "{cni:?}: 3 pods attached {:?} after the last one's wires",
+        born.elapsed()
+    );
+    assert!(born.elapsed() < Duration::from_secs(2));
+    for (at, pod) in pods.iter().enumerate() {
+        for ip in &pod.ips {
+            pod.ask(*ip, 50 * (at as u64 + 1));
+        }
+    }
+    for pod in &pods {
+        within(Duration::from_secs(3), "all requests are counted", || {
+            let target = agent.pod(&pod.name);
+            let totals = &target["totals"];
+            if totals["requests"] == pod.answered() && totals["seen"] == totals["requests"] {
+                Ok(())
+            } else {
+                Err(format!("{} answered, {target}", pod.answered()))
+            }
+        });
+    }
+}
+
+#[test]
+fn pods_on_a_bridge_are_found_and_counted_exactly() {
+    counts_are_exact(Cni::Bridge, false);
+}
+
+#[test]
+fn dual_stack_pods_on_a_bridge_are_counted_over_both_addresses() {
+    counts_are_exact(Cni::Bridge, true);
+}
+
+#[test]
+fn routed_pods_are_found_and_counted_exactly() {
+    counts_are_exact(Cni::Ptp, false);
+}
+
+#[test]
+fn dual_stack_routed_pods_are_counted_over_both_addresses() {
+    counts_are_exact(Cni::Ptp, true);
+}
+
+/// Packet sockets of the node.
+fn sockets(lab: &Lab) -> usize {
+    let lines = lab.inside("node", || {
+        std::fs::read_to_string("/proc/thread-self/net/packet").unwrap()
+    });
+    lines.unwrap().lines().count() - 1
+}
+
+/// File descriptors of the agent.
+fn descriptors(agent: &Agent<'_>) -> usize {
+    std::fs::read_dir(format!("/proc/{}/fd", agent.pid()))
+        .unwrap()
+        .count()
+}
+
+fn churn(cni: Cni) {
+    let node = Node::new();
+    let agent = Agent::start(&node.lab, &node.config());
+    agent.ready();
+    let before = (sockets(&node.lab), descriptors(&agent));
+    let mut counted = 0;
+    for round in 0..10 {
+        let pods: Vec<_> = (0..10).map(|_| node.pod(cni, round % 2 == 1)).collect();
+        for pod in &pods {
+            attached(&agent, pod);
+        }
+        std::thread::scope(|scope| {
+            for pod in &pods {
+                scope.spawn(move || pod.ask(pod.ips[0], 200));
+            }
+        });
+        for pod in pods {
+            let target = within(Duration::from_secs(3), "all requests are counted", || {
+                let target = agent.pod(&pod.name);
+                if target["totals"]["requests"] == pod.answered() {
+                    Ok(target)
+                } else {
+                    Err(format!("{} answered, {target}", pod.answered()))
+                }
+            });
+            assert_eq!(target["totals"]["losses"], json!({}), "{target}");
+            counted += target["totals"]["requests"].as_u64().unwrap();
+            node.server.cluster().delete_pod("shop", &pod.name);
+        }
+    }
+    assert_eq!(counted, 100 * 200);
+    within(
+        Duration::from_secs(5),
+        "what the pods took is given back",
+        || {
+            let now = (sockets(&node.lab), descriptors(&agent));
+            let targets = agent.snapshot()["targets"].as_array().unwrap().len();
+            if now == before && targets == 0 {
+                Ok(())
+            } else {
+                Err(format!(
+                    "sockets and descriptors {before:?} before, {now:?} now, {targets} targets\n{}",
+                    agent.log()
+                ))
+            }
+        },
+    );
+    println!(
+        "{cni:?}: 100 pods came and went, {counted} of {counted} requests; sockets and descriptors {before:?} before and after"
+    );
+}
+
+#[test]
+fn a_hundred_pods_come_and_go_on_a_bridge_and_nothing_is_lost_or_left() {
+    churn(Cni::Bridge);
+}
+
+#[test]
+fn a_hundred_routed_pods_come_and_go_and_nothing_is_lost_or_left() {
+    churn(Cni::Ptp);
+}
+
+#[test]
+fn a_pod_is_let_go_within_an_interval_when_it_is_ignored_and_taken_back_after() {
+    let node = Node::new();
+    let agent = Agent::start(&node.lab, &node.config());
+    let pod = node.pod(Cni::Bridge, false);
+    attached(&agent, &pod);
+    let object = node.server.cluster().pod("shop", &pod.name);
+    object.annotate("owlk8s/ignore", "true");
+    within(Duration::from_secs(2), "the pod is let go", || {
+        match (
+            sockets(&node.lab),
+            agent.snapshot()["targets"].as_array().unwrap().len(),
+        ) {
+            (0, 0) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+    object.unannotate("owlk8s/ignore");
+    attached(&agent, &pod);
+}
+
+#[test]
+fn counting_goes_on_while_the_api_server_is_away() {
+    let node = Node::new();
+    let agent = Agent::start(&node.lab, &node.config());
+    let pod = node.pod(Cni::Ptp, false);
+    attached(&agent, &pod);
+    node.server.go_down();
+    within(Duration::from_secs(20), "the agent says so once", || {
+        let log = agent.log();
+        match log.matches("API server does not answer").count() {
+            1 => Ok(()),
+            other => Err(format!("{other} times\n{log}")),
+        }
+    });
+    pod.ask(pod.ips[0], 100);
+    within(Duration::from_secs(3), "requests are counted", || {
+        let target = agent.pod(&pod.name);
+        if target["totals"]["requests"] == 100 {
+            Ok(())
+        } else {
+            Err(target.to_string())
+        }
+    });
+    node.server.come_back();
+    within(
+        Duration::from_secs(60),
+        "the agent says that it is back",
+        || {
+            let log = agent.log();
+            if log.contains("API server answers again") {
+                Ok(())
+            } else {
+                Err(log)
+            }
+        },
+    );
+    assert_eq!(agent.log().matches("API server does not answer").count(), 1);
+}
+
+#[test]
+fn own_metrics_count_what_is_asked_of_the_api_server() {
+    let node = Node::new();
+    let agent = Agent::start(&node.lab, &node.config());
+    let pod = node.pod(Cni::Ptp, false);
+    attached(&agent, &pod);
+    let (_, metrics) = agent.get("/metrics").unwrap();
+    for line in [
+        "owlk8s_kubernetes_requests_total{verb=\"list\",resource=\"pods\",status=\"200\"} 1",
+        "owlk8s_kubernetes_requests_total{verb=\"watch\",resource=\"pods\",status=\"200\"} 1",
+    ] {
+        assert!(metrics.contains(line), "{line}\n{metrics}");
+    }
+    common::agent::promtool(&metrics);
+}
