@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use owlk8s_discover::{DiscoveryConfig, Interfaces, ResolveError, discover};
+use owlk8s_discover::{DiscoveryConfig, Interfaces, ResolveError, Surroundings, discover};
 use owlk8s_model::{Target, TargetId, TargetSet};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use tokio::sync::watch;
@@ -256,6 +256,11 @@ fn names(set: &TargetSet) -> Vec<&str> {
     names
 }
 
+async fn start(config: &DiscoveryConfig) -> watch::Receiver<Arc<TargetSet>> {
+    let discovery = discover(config, &Surroundings::default()).await;
+    discovery.expect("discovery starts").sets
+}
+
 async fn until(
     watched: &mut watch::Receiver<Arc<TargetSet>>,
     wanted: impl Fn(&TargetSet) -> bool,
@@ -279,7 +284,7 @@ fn the_host_source_finds_what_lives_in_other_namespaces_with_name_and_addresses(
         node.bridged_pod("cart", 11);
         node.routed_pod("search", 12);
         ip("link add here0 type veth peer name here1");
-        let watched = discover(&host_only()).await.expect("discovery starts");
+        let watched = start(&host_only()).await;
         let set = Arc::clone(&watched.borrow());
         assert_eq!(
             names(&set),
@@ -300,7 +305,7 @@ fn the_host_source_finds_what_lives_in_other_namespaces_with_name_and_addresses(
 fn the_host_source_follows_what_comes_and_goes() {
     on_a_node(|node| async move {
         node.routed_pod("cart", 11);
-        let mut watched = discover(&host_only()).await.expect("discovery starts");
+        let mut watched = start(&host_only()).await;
         let first = Arc::clone(&watched.borrow());
         assert_eq!(names(&first), ["cart"]);
 
@@ -326,7 +331,7 @@ fn the_host_source_follows_what_comes_and_goes() {
 fn addresses_that_come_late_are_seen_without_an_event_here() {
     on_a_node(|node| async move {
         node.routed_pod("cart", 11);
-        let mut watched = discover(&host_only()).await.expect("discovery starts");
+        let mut watched = start(&host_only()).await;
         node.routed_pod("search", 12);
         until(&mut watched, |set| names(set) == ["cart", "search"]).await;
         ip("-n search addr add 10.88.0.99/32 dev eth0");
@@ -347,7 +352,7 @@ fn without_the_right_to_enter_addresses_come_from_this_sides_tables() {
         let mut held = capabilities(None).expect("capabilities");
         held.effective.remove(CapabilitySet::SYS_ADMIN);
         set_capabilities(None, held).expect("fewer capabilities");
-        let watched = discover(&host_only()).await.expect("discovery starts");
+        let watched = start(&host_only()).await;
         let set = Arc::clone(&watched.borrow());
         assert!(
             find(&set, "search")
@@ -373,7 +378,7 @@ fn static_and_host_together_know_each_pod_once() {
             "[host]\n[static]\ntargets = [{ pod = \"cart-0\", namespace = \"shop\", ips = [\"10.88.0.11\"] }]",
         )
         .expect("a configuration");
-        let watched = discover(&config).await.expect("discovery starts");
+        let watched = start(&config).await;
         let set = Arc::clone(&watched.borrow());
         assert_eq!(names(&set), ["cart-0", "search"]);
         let interface = Interfaces::new()
@@ -388,7 +393,7 @@ fn static_and_host_together_know_each_pod_once() {
 #[test]
 fn an_empty_machine_has_nothing_and_is_no_error() {
     on_a_node(|_: Node| async {
-        let watched = discover(&host_only()).await.expect("discovery starts");
+        let watched = start(&host_only()).await;
         assert!(watched.borrow().targets.is_empty());
     });
 }

@@ -70,7 +70,7 @@ async fn discovery_works_in_a_room_like_on_a_node() {
             fixed: Some(crate::StaticConfig {
                 targets: vec![target],
             }),
-            host: None,
+            ..crate::DiscoveryConfig::default()
         };
         let targets = config.static_targets().unwrap();
         Interfaces::new()
