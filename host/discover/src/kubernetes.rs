@@ -166,7 +166,7 @@ impl Kubernetes {
         }
     }
 
-    /// Whether it changed what is known.
+    /// Whether other conclusions may follow now.
     fn take(&mut self, change: Change) -> bool {
         let cluster = &mut self.cluster;
         match change {
@@ -187,7 +187,8 @@ impl Kubernetes {
             Change::Slice(step) => cluster.slices.take(step),
             Change::Failed(feed, error) => {
                 self.health.failed(feed, &error);
-                false
+                // What is forbidden is not waited for.
+                true
             }
         }
     }

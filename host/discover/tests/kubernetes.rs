@@ -628,3 +628,31 @@ async fn a_confirmed_set_is_as_old_as_its_confirmation() {
     let age = Duration::from_nanos(u64::try_from(now).unwrap() - watched.set().confirmed_at.0);
     assert!(age < PATIENCE, "{age:?}");
 }
+
+#[tokio::test]
+async fn an_expired_token_leaves_the_targets_until_it_is_accepted_again() {
+    let server = shop();
+    server.accept_token("of-the-agent");
+    let pods = server.cluster().add(deployment("shop", "cart").on("n1"));
+    let mut watched = Watched::start(server).await;
+    let cart = format!("shop/{} Deployment/cart cart", pods[0]);
+    watched.finds(&[&cart]).await;
+    watched.is_watching().await;
+    watched.server.expire_token("of-the-agent");
+    watched.server.end_watches();
+    let refused = |server: &ApiServer| {
+        server
+            .requests()
+            .iter()
+            .any(|request| request.status == Some(401))
+    };
+    timeout(PATIENCE, watched.server.until(refused))
+        .await
+        .expect("refused");
+    watched
+        .cluster
+        .add(service("shop", "web").selecting([("app", "cart")]));
+    watched.finds(&[&cart]).await;
+    watched.server.accept_token("of-the-agent");
+    watched.finds(&[&format!("{cart},web")]).await;
+}

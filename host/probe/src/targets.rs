@@ -36,6 +36,7 @@ impl TargetTable {
     }
 
     /// All interfaces.
+    #[cfg(feature = "test-run")]
     pub(crate) fn keys(&self) -> Result<Vec<u32>, ProbeError> {
         self.all.keys()
     }

@@ -46,7 +46,8 @@ impl<'a> Agent<'a> {
         Self::start_as(lab, command, config)
     }
 
-    fn start_as(lab: &'a Lab, mut command: Command, config: &str) -> Self {
+    /// As [`start`](Self::start), by a program that becomes the agent.
+    pub fn start_as(lab: &'a Lab, mut command: Command, config: &str) -> Self {
         let dir = lab.dir.path();
         let (file, stdout, stderr) = (
             dir.join("owlk8s.toml"),
@@ -79,17 +80,22 @@ impl<'a> Agent<'a> {
     /// As [`start`](Self::start), and every target is attached.
     pub fn attached(lab: &'a Lab, config: &str) -> Self {
         let agent = Self::start(lab, config);
+        agent.all_attached();
+        agent
+    }
+
+    /// Waits until every target is.
+    pub fn all_attached(&self) {
         within(Duration::from_secs(10), "all targets are attached", || {
-            let snapshot = agent.snapshot();
+            let snapshot = self.snapshot();
             let targets = snapshot["targets"].as_array().unwrap();
             let all = !targets.is_empty() && targets.iter().all(|t| !t["hook"].is_null());
             if all {
                 Ok(())
             } else {
-                Err(format!("{snapshot}\n{}", agent.log()))
+                Err(format!("{snapshot}\n{}", self.log()))
             }
         });
-        agent
     }
 
     /// The first window is closed, and the plugin process runs.

@@ -30,7 +30,6 @@ impl Health {
     /// A watch failed.
     pub(super) fn failed(&mut self, feed: Feed, error: &watcher::Error) {
         let Some(trouble) = trouble(error) else {
-            // What was watched is listed again: no trouble.
             tracing::debug!(resource = feed.resource(), %error, "watching anew");
             return;
         };
@@ -105,9 +104,12 @@ pub(super) fn rule(group: &str, resource: &str) -> String {
 /// None for what heals by itself at once: a place in the history that is gone, a stream that ended.
 fn trouble(error: &watcher::Error) -> Option<Trouble> {
     match error {
-        watcher::Error::InitialListFailed(error)
-        | watcher::Error::WatchStartFailed(error)
-        | watcher::Error::WatchFailed(error) => of_client(error),
+        watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error) => {
+            of_client(error)
+        }
+        // A connection that ends, as some load balancers end each after a minute; whether the next one can be made will
+        // be seen at once.
+        watcher::Error::WatchFailed(_) => None,
         watcher::Error::WatchError(status) => of_status(status),
         watcher::Error::NoResourceVersion => Some(Trouble::Away(error.to_string())),
     }
