@@ -74,8 +74,8 @@ fn a_configuration_that_watches_nothing_is_a_usage_error() {
         run(""),
         (
             Some(2),
-            "owlk8s: FILE: what [discovery] says cannot be watched: nothing to watch: add targets to [discovery.static], or a [discovery.host] table, \
-             to the configuration\n"
+            "owlk8s: FILE: what [discovery] says cannot be watched: nothing to watch: add a [discovery.kubernetes] table, targets in [discovery.static], or a \
+             [discovery.host] table to the configuration\n"
                 .to_owned()
         )
     );

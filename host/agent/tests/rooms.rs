@@ -122,6 +122,7 @@ fn nobody_knows_the_agent_and_the_capable_rooms_do_not_know_each_other() {
             "owlk8s-wire",
             &["owlk8s-ebpf-abi", "owlk8s-model", "owlk8s-probe"],
         ),
+        ("owlk8s-apiserver", &[]),
         ("xtask", &["owlk8s-probe", "owlk8s-ebpf-abi"]),
     ]);
     for (room, needs) in rooms {

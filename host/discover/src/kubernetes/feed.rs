@@ -3,11 +3,14 @@
 //! jitter. None of them grows with what happens on other nodes: pods and the node are chosen by field selectors, and
 //! endpoint slices are read only where no controller of Kubernetes' own keeps them from a selector.
 
+use std::fmt::Debug;
+
 use futures_util::stream::{BoxStream, SelectAll, StreamExt};
 use kube::api::{Api, PartialObjectMeta};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event};
 use kube::{Client, Resource};
+use serde::de::DeserializeOwned;
 
 use super::cluster::Step;
 use super::objects::{self, Pod, PodObject, Service, ServiceObject, Slice, SliceObject};
@@ -84,57 +87,53 @@ pub(super) fn changes(client: &Client, node: &str) -> SelectAll<BoxStream<'stati
     let node = everywhere().fields(&format!("metadata.name={node}"));
     let by_hand = everywhere().labels(BY_HAND);
     futures_util::stream::select_all([
-        full::<PodObject, _>(client, mine, Feed::Pods, Change::Pod),
-        full::<ServiceObject, _>(client, everywhere(), Feed::Services, Change::Service),
-        full::<SliceObject, _>(client, by_hand, Feed::EndpointSlices, Change::Slice),
-        annotations::<Namespace>(client, everywhere(), Feed::Namespaces, Change::Namespace),
-        annotations::<Node>(client, node, Feed::Nodes, Change::Node),
+        follow(client, mine, Feed::Pods, Change::Pod, |pod: PodObject| {
+            pod.into()
+        }),
+        follow(
+            client,
+            everywhere(),
+            Feed::Services,
+            Change::Service,
+            |service: ServiceObject| service.into(),
+        ),
+        follow(
+            client,
+            by_hand,
+            Feed::EndpointSlices,
+            Change::Slice,
+            |slice: SliceObject| slice.into(),
+        ),
+        follow(
+            client,
+            everywhere(),
+            Feed::Namespaces,
+            Change::Namespace,
+            ignored::<Namespace>,
+        ),
+        follow(client, node, Feed::Nodes, Change::Node, ignored::<Node>),
     ])
 }
 
-/// Whole objects, as far as `K` reads them.
-fn full<K, V>(
+/// Of an object only whether it is annotated to be ignored: nothing but its metadata is asked for.
+fn ignored<K>(object: PartialObjectMeta<K>) -> bool {
+    objects::ignored(&object.metadata)
+}
+
+/// One watch; of each object what `read` makes of it.
+fn follow<K, V: 'static>(
     client: &Client,
     config: watcher::Config,
     feed: Feed,
     wrap: fn(Step<V>) -> Change,
+    read: fn(K) -> V,
 ) -> BoxStream<'static, Change>
 where
-    K: Resource<DynamicType = ()>
-        + Clone
-        + std::fmt::Debug
-        + Send
-        + serde::de::DeserializeOwned
-        + 'static,
-    V: From<K> + 'static,
+    K: Resource<DynamicType = ()> + Clone + Debug + Send + DeserializeOwned + 'static,
 {
     let events = watcher::watcher(Api::<K>::all(client.clone()), config);
     let step = move |event| match event {
-        Ok(event) => wrap(step(event, V::from)),
-        Err(error) => Change::Failed(feed, error),
-    };
-    events.default_backoff().map(step).boxed()
-}
-
-/// Of the objects only whether they are annotated to be ignored.
-fn annotations<K>(
-    client: &Client,
-    config: watcher::Config,
-    feed: Feed,
-    wrap: fn(Step<bool>) -> Change,
-) -> BoxStream<'static, Change>
-where
-    K: Resource<DynamicType = ()>
-        + Clone
-        + std::fmt::Debug
-        + Send
-        + serde::de::DeserializeOwned
-        + 'static,
-{
-    let events = watcher::watcher(Api::<PartialObjectMeta<K>>::all(client.clone()), config);
-    let ignored = |object: PartialObjectMeta<K>| objects::ignored(&object.metadata);
-    let step = move |event| match event {
-        Ok(event) => wrap(step(event, ignored)),
+        Ok(event) => wrap(step(event, read)),
         Err(error) => Change::Failed(feed, error),
     };
     events.default_backoff().map(step).boxed()
