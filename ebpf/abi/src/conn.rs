@@ -431,6 +431,14 @@ pub struct Scratch {
     pub end: u32,
     /// As many of the packet's first bytes are in `window`, at its beginning; 0: others are there.
     pub loaded: u32,
+    /// Zero, which only the machine knows: see its `verifier::forget`.
+    pub zero: u32,
+    /// What is read next: private to the machine.
+    pub turn: u32,
+    /// The kept segment that is looked at next, as a bit.
+    pub bit: u32,
+    /// Kept segments looked at since one was read.
+    pub idle: u32,
     /// Zero.
     pub reserved: u32,
     /// The first bytes of something, to be looked at apart from the window.

@@ -1,12 +1,13 @@
 //! Requests in flight, and where they end: in a row, aborted, or lost by name.
 
 use owlk8s_ebpf_abi::{
-    Conn, FIFO, LINE_BUCKETS, Loss, Pending, ROW_GRPC, ROW_PROBE, RowKey, RowLine, SHARDS, Slot,
-    SlotShard, StreamValue, bucket_of,
+    BUCKETS, Conn, FIFO, LINE_BUCKETS, Loss, Pending, ROW_GRPC, ROW_PROBE, RowKey, RowLine, SHARDS,
+    Slot, SlotShard, StreamValue,
 };
 
 use crate::World;
-use crate::cpu::{add, add_u32, opaque};
+use crate::cpu::{add, add_u32};
+use crate::verifier::{chosen, fence, forget, masked, more, opaque};
 
 /// Counts `n` that were seen and cannot be counted otherwise.
 #[inline(always)]
@@ -47,8 +48,9 @@ pub(crate) unsafe fn settle(conn: *mut Conn, request: Pending) {
 #[inline(always)]
 unsafe fn place(conn: *mut Conn, index: u32) -> *mut Pending {
     (&raw mut (*conn).fifo)
-        .cast::<Pending>()
-        .add(index as usize % FIFO)
+        .cast::<u8>()
+        .add(opaque((index << 3) & (8 * (FIFO as u32 - 1))) as usize)
+        .cast()
 }
 
 /// A request's first line is complete.
@@ -175,19 +177,71 @@ pub(crate) unsafe fn grpc<W: World>(world: &W, conn: *mut Conn, status: u16) {
     }
 }
 
+/// [`owlk8s_ebpf_abi::bucket_of`] without a branch but the first two.
+#[inline(always)]
+fn bucket(ns: u64) -> u64 {
+    let ns = if ns > 100_000_000_000 {
+        100_000_000_000
+    } else {
+        ns
+    };
+    let v = (ns * 1_125_900) >> 20;
+    let v = if v < 1 << 10 { 1 << 10 } else { v };
+    let mut x = v >> 10;
+    let s = more(x, 0xffff) << 4;
+    x >>= s;
+    let mut octave = s;
+    let s = more(x, 0xff) << 3;
+    x >>= s;
+    octave += s;
+    let s = more(x, 0xf) << 2;
+    x >>= s;
+    octave += s;
+    let s = more(x, 3) << 1;
+    x >>= s;
+    octave += s;
+    octave += more(x, 1);
+    // The mantissa in [2^16, 2^17), against 2^(16 + k/8).
+    let m = (v << 6) >> octave;
+    let eighth = more(m, 71_467)
+        + more(m, 77_935)
+        + more(m, 84_989)
+        + more(m, 92_681)
+        + more(m, 101_069)
+        + more(m, 110_217)
+        + more(m, 120_193);
+    let bucket = octave * 8 + eighth;
+    if bucket >= BUCKETS as u64 {
+        BUCKETS as u64 - 1
+    } else {
+        bucket
+    }
+}
+
+/// Lines of a row.
+const LINES: usize = BUCKETS.div_ceil(LINE_BUCKETS);
+/// A mask that keeps a line's index, and one in a line.
+const PLACES: u32 = 15;
+const _: () = assert!(LINES.next_power_of_two() <= PLACES as usize + 1);
+const _: () = assert!(LINE_BUCKETS.next_power_of_two() <= PLACES as usize + 1);
+
 /// Adds one request to a row; false when there is no such row.
 #[inline(always)]
 unsafe fn add_to<W: World>(world: &W, index: u32, duration_ns: u64) -> bool {
     let Some(row) = world.row_at(index) else {
         return false;
     };
-    let bucket = bucket_of(duration_ns) as usize;
-    let line = (&raw mut (*row).lines)
-        .cast::<RowLine>()
-        .add(bucket / LINE_BUCKETS);
-    let count = (&raw mut (*line).buckets)
-        .cast::<u32>()
-        .add(bucket % LINE_BUCKETS);
+    let Some(scratch) = world.scratch() else {
+        return false;
+    };
+    let bucket = forget(scratch, bucket(duration_ns) as u32);
+    let line = masked::<PLACES>(scratch, bucket / LINE_BUCKETS as u32);
+    let place = masked::<PLACES>(scratch, bucket % LINE_BUCKETS as u32);
+    if line >= LINES || place >= LINE_BUCKETS {
+        return false;
+    }
+    let line = (&raw mut (*row).lines).cast::<RowLine>().add(line);
+    let count = (&raw mut (*line).buckets).cast::<u32>().add(place);
     add_u32(count, 1);
     add(&raw mut (*line).duration_sum_ns, duration_ns);
     true
@@ -196,7 +250,7 @@ unsafe fn add_to<W: World>(world: &W, index: u32, duration_ns: u64) -> bool {
 /// `why` of [`drain`] for requests that nobody answered.
 pub const ABORTED: u32 = u32::MAX;
 
-/// Nothing more will be answered: all that waits is aborted, or lost as `why`, a [`Loss`], says. The caller holds the
+/// Nothing more will be answered: all that waits is aborted, or lost as `why`, evicted or [`Loss::Desync`], says. The caller holds the
 /// answers' lock.
 ///
 /// # Safety
@@ -208,14 +262,20 @@ pub unsafe fn drain(conn: *mut Conn, slot: *mut Slot, why: u32) {
     let probes = u64::from((*conn).probes);
     if ((*conn).over.wrapping_sub(tail) as i32) > 0 {
         // What an earlier lap left must not be taken for the next one's: see `pop`. The host lets go what is in `STREAMS`.
-        let mut left = FIFO;
         if head.wrapping_sub(tail) > FIFO as u32 {
             tail = head.wrapping_sub(FIFO as u32);
         }
-        while left > 0 && tail != head {
-            left -= 1;
-            *place(conn, tail) = Pending::UNKNOWN.of_lap(tail);
-            tail = tail.wrapping_add(1);
+        let waiting = head.wrapping_sub(tail);
+        let mut at = (&raw mut (*conn).fifo).cast::<Pending>();
+        let mut place = 0;
+        while place < FIFO as u32 {
+            let ahead = place.wrapping_sub(tail) & (FIFO as u32 - 1);
+            if ahead < waiting {
+                *at = Pending::UNKNOWN.of_lap(tail.wrapping_add(ahead));
+            }
+            at = chosen(at.add(1));
+            fence(at);
+            place += 1;
         }
     }
     (*conn).answers.passed = head;
@@ -224,15 +284,35 @@ pub unsafe fn drain(conn: *mut Conn, slot: *mut Slot, why: u32) {
     if all == 0 {
         return;
     }
+    let lost = (&raw mut (*slot).losses).cast::<u64>();
     if why == ABORTED {
         add(&raw mut (*slot).aborted, all);
         add(&raw mut (*slot).probe_aborted, probes);
+    } else if why == Loss::Evicted as u32 {
+        add(chosen(lost.add(Loss::Evicted as usize)), all);
     } else {
-        add(
-            (&raw mut (*slot).losses)
-                .cast::<u64>()
-                .add(why as usize & (Loss::COUNT - 1)),
-            all,
-        );
+        add(chosen(lost.add(Loss::Desync as usize)), all);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use owlk8s_ebpf_abi::bucket_of;
+
+    use super::bucket;
+
+    #[test]
+    fn bucket_is_the_one_that_the_layout_says() {
+        let mut edge = 1u64;
+        while edge < 1 << 60 {
+            for ns in [edge - 1, edge, edge + 1] {
+                assert_eq!(bucket(ns), u64::from(bucket_of(ns)), "{ns}");
+            }
+            // Some hundred for each bucket.
+            edge += edge / 1024 + 1;
+        }
+        for ns in [0, 1_000_000_000, u64::MAX] {
+            assert_eq!(bucket(ns), u64::from(bucket_of(ns)), "{ns}");
+        }
     }
 }

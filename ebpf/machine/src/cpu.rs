@@ -86,21 +86,3 @@ pub(crate) unsafe fn unlock(at: *mut u32) {
 pub(crate) unsafe fn unlock(at: *mut u32) {
     core::sync::atomic::AtomicU32::from_ptr(at).store(0, core::sync::atomic::Ordering::Release);
 }
-
-/// Hides a value's origin from the compiler, so that a bound that was checked is a bound that the verifier sees.
-#[cfg(target_arch = "bpf")]
-#[inline(always)]
-pub(crate) fn opaque(mut value: u32) -> u32 {
-    // An empty template makes line information that the kernel refuses.
-    unsafe {
-        core::arch::asm!("{value} = {value}", value = inout(reg) value, options(pure, nomem, nostack, preserves_flags))
-    };
-    value
-}
-
-/// Hides a value's origin from the compiler.
-#[cfg(not(target_arch = "bpf"))]
-#[inline(always)]
-pub(crate) fn opaque(value: u32) -> u32 {
-    value
-}

@@ -5,7 +5,7 @@
 //! ring, is unknown, and an answer that needs it is lost by name, not guessed.
 
 use owlk8s_ebpf_abi::{
-    Conn, Dir, H2, Loss, METHOD_OTHER, Pending, StreamKey, StreamValue, TABLE, flag,
+    Conn, Dir, H2, Loss, METHOD_OTHER, Pending, Scratch, Slot, StreamKey, StreamValue, TABLE, flag,
 };
 
 use crate::World;
@@ -13,7 +13,8 @@ use crate::bytes::{mask, word};
 use crate::count::{self, lose};
 use crate::cpu::{add, add_u32};
 use crate::head::first_byte;
-use crate::scan::{Scan, lost, state};
+use crate::scan::{Scan, WINDOW_READ, lost, state, window};
+use crate::verifier::{fence, masked};
 
 /// Length of a frame header.
 const HEADER: u32 = 9;
@@ -56,9 +57,42 @@ mod item {
     pub(crate) const REST: u8 = 7;
 }
 
+/// Reads what the window holds next, or skips what is to be skipped: of the window, or of what is not loaded where `how`
+/// has [`WINDOW_READ`].
+///
+/// # Safety
+/// As [`World`] says of its pointers.
+#[inline(always)]
+pub unsafe fn step<W: World>(
+    world: &W,
+    conn: *mut Conn,
+    slot: *mut Slot,
+    cursor: *mut Scratch,
+    how: u32,
+) {
+    let scan = &mut Scan::new(world, conn, slot, cursor, how);
+    if how & WINDOW_READ != 0 {
+        let remain = (*cursor).remain;
+        let n = skip(scan, remain);
+        (*cursor).offset += n;
+        (*cursor).remain = remain - n;
+        return;
+    }
+    let (pos, end) = ((*cursor).pos, (*cursor).end);
+    let (at, avail) = (window(cursor, pos), end.wrapping_sub(pos));
+    match (*scan.dir).state {
+        state::H2_FRAME => frame(scan, at, avail),
+        state::H2_SKIP..=state::H2_STRING_SKIP => {
+            let n = skip(scan, avail);
+            (*cursor).pos = pos.wrapping_add(n);
+        }
+        _ => block(scan, at),
+    }
+}
+
 /// A frame's header.
 #[inline(always)]
-pub(crate) unsafe fn frame<W: World>(scan: &mut Scan<W>, at: *const u8, avail: u32) {
+unsafe fn frame<W: World>(scan: &mut Scan<W>, at: *const u8, avail: u32) {
     let dir = scan.dir;
     if avail < HEADER {
         first_byte(scan);
@@ -118,7 +152,7 @@ pub(crate) unsafe fn frame<W: World>(scan: &mut Scan<W>, at: *const u8, avail: u
             (*dir).left = u64::from((*h2).resume_left);
             return fragment(scan);
         }
-        0 if flags & END_STREAM != 0 && scan.answers => end_stream(scan, stream),
+        0 if flags & END_STREAM != 0 && scan.answers() => end_stream(scan, stream),
         3 => reset(scan, stream),
         _ => {}
     }
@@ -153,7 +187,7 @@ unsafe fn skip_ahead(dir: *mut Dir) {
 
 /// Skips what is to be skipped of `avail` bytes; how many.
 #[inline(always)]
-pub(crate) unsafe fn skip<W: World>(scan: &mut Scan<W>, avail: u32) -> u32 {
+unsafe fn skip<W: World>(scan: &mut Scan<W>, avail: u32) -> u32 {
     let dir = scan.dir;
     let h2 = &raw mut (*dir).h2;
     let left = (*dir).left;
@@ -189,7 +223,7 @@ pub(crate) unsafe fn skip<W: World>(scan: &mut Scan<W>, avail: u32) -> u32 {
 
 /// One byte of a header block.
 #[inline(always)]
-pub(crate) unsafe fn block<W: World>(scan: &mut Scan<W>, at: *const u8) {
+unsafe fn block<W: World>(scan: &mut Scan<W>, at: *const u8) {
     let dir = scan.dir;
     let h2 = &raw mut (*dir).h2;
     let byte = *at;
@@ -320,7 +354,7 @@ unsafe fn begin_string<W: World>(scan: &mut Scan<W>, len: u64) {
 }
 
 /// A string is complete; `kept`: its bytes are the last of `tail`.
-#[inline(always)]
+#[inline(never)]
 unsafe fn string_end<W: World>(scan: &mut Scan<W>, kept: bool) {
     let dir = scan.dir;
     let h2 = &raw mut (*dir).h2;
@@ -365,7 +399,7 @@ unsafe fn string_end<W: World>(scan: &mut Scan<W>, kept: bool) {
         _ if !kept => name | UNKNOWN,
         kind::METHOD => name | u16::from((*scan.world).method(&text)),
         kind::AGENT => agent(text, len),
-        _ => name | number_of(text[0], len, (*h2).huffman != 0),
+        _ => name | number_of(dir, text[0], len, (*h2).huffman != 0),
     };
     note(h2, code);
     if (*h2).insert != 0 {
@@ -405,7 +439,7 @@ fn agent(text: [u64; 2], len: u32) -> u16 {
 
 /// The number that up to three digits make.
 #[inline(always)]
-fn number_of(text: u64, len: u32, huffman: bool) -> u16 {
+fn number_of(dir: *const Dir, text: u64, len: u32, huffman: bool) -> u16 {
     let mut value = 0u16;
     if !huffman {
         let mut at = 0;
@@ -418,6 +452,7 @@ fn number_of(text: u64, len: u32, huffman: bool) -> u16 {
                 value = value * 10 + u16::from(c - b'0');
             }
             at += 1;
+            unsafe { fence(dir) };
         }
         return value;
     }
@@ -430,6 +465,7 @@ fn number_of(text: u64, len: u32, huffman: bool) -> u16 {
     let mut digits = 0;
     while digits < 3 {
         digits += 1;
+        unsafe { fence(dir) };
         let (five, six) = (rest >> 27, rest >> 26);
         if left >= 5 && five <= 2 {
             value = value * 10 + five as u16;
@@ -471,7 +507,7 @@ unsafe fn entry<W: World>(scan: &mut Scan<W>, index: u64) -> u16 {
     }
     match (*scan.world).table(&table_key(scan)) {
         // Inverted, so that the zeros of a table that was pushed out and made anew are unknown.
-        Some(table) => !(*table)[(inserted - 1 - back) as usize % TABLE],
+        Some(table) => !*insertion(scan, table, inserted - 1 - back),
         None => kind::UNKNOWN,
     }
 }
@@ -481,15 +517,27 @@ unsafe fn insert<W: World>(scan: &mut Scan<W>, code: u16) {
     let inserted = (*scan.dir).h2.inserted;
     (*scan.dir).h2.inserted = inserted.wrapping_add(1);
     if let Some(table) = (*scan.world).table(&table_key(scan)) {
-        (*table)[inserted as usize % TABLE] = !code;
+        *insertion(scan, table, inserted) = !code;
     }
+}
+
+/// Where the insertion number `index` is remembered.
+#[inline(always)]
+unsafe fn insertion<W>(scan: &Scan<W>, table: *mut [u16; TABLE], index: u32) -> *mut u16 {
+    table
+        .cast::<u8>()
+        .add(masked::<{ 2 * (TABLE as u32 - 1) }>(
+            scan.scratch,
+            index << 1,
+        ))
+        .cast()
 }
 
 #[inline(always)]
 unsafe fn table_key<W>(scan: &Scan<W>) -> StreamKey {
     StreamKey {
         conn: (*scan.conn).id,
-        stream: u64::from(scan.answers),
+        stream: u64::from(scan.answers()),
     }
 }
 
@@ -516,7 +564,7 @@ unsafe fn fragment<W: World>(scan: &mut Scan<W>) {
     }
     if (*h2).flags & END_HEADERS != 0 {
         if (*h2).stream != 0 {
-            if scan.answers {
+            if scan.answers() {
                 answer(scan);
             } else {
                 request(scan);
@@ -541,7 +589,7 @@ unsafe fn stream_key<W>(scan: &Scan<W>, stream: u32) -> StreamKey {
 }
 
 /// A request's header block; a block on a stream that was open before is its trailers.
-#[inline(always)]
+#[inline(never)]
 unsafe fn request<W: World>(scan: &mut Scan<W>) {
     let (dir, conn, slot) = (scan.dir, scan.conn, scan.slot);
     let h2 = &raw mut (*dir).h2;
@@ -578,7 +626,7 @@ unsafe fn request<W: World>(scan: &mut Scan<W>) {
 }
 
 /// An answer's header block: interim, final, or trailers.
-#[inline(always)]
+#[inline(never)]
 unsafe fn answer<W: World>(scan: &mut Scan<W>) {
     let (dir, conn, slot) = (scan.dir, scan.conn, scan.slot);
     let h2 = &raw mut (*dir).h2;
@@ -627,7 +675,7 @@ unsafe fn waits_no_more(conn: *mut Conn, request: Pending) {
 }
 
 /// The answer's last DATA.
-#[inline(always)]
+#[inline(never)]
 unsafe fn end_stream<W: World>(scan: &mut Scan<W>, stream: u32) {
     let key = stream_key(scan, stream);
     if let Some(open) = (*scan.world).stream(&key)
@@ -638,7 +686,7 @@ unsafe fn end_stream<W: World>(scan: &mut Scan<W>, stream: u32) {
 }
 
 /// RST_STREAM from either side.
-#[inline(always)]
+#[inline(never)]
 unsafe fn reset<W: World>(scan: &mut Scan<W>, stream: u32) {
     let key = stream_key(scan, stream);
     let Some(open) = (*scan.world).stream(&key) else {

@@ -8,6 +8,7 @@ use crate::count::{self, lose};
 use crate::cpu::read_u64;
 use crate::scan::{Scan, begin_line, carry, line, lost, state};
 use crate::segment::seen;
+use crate::verifier::{fence, forget_word};
 
 /// Bytes of a line's start that are looked at together; a line that is cut before is carried over.
 const START: u32 = 24;
@@ -47,15 +48,25 @@ unsafe fn enough(at: *const u8, avail: u32) -> bool {
 /// The index of the first line feed of the next [`START`] bytes, or [`START`].
 #[inline(always)]
 unsafe fn newline_before(at: *const u8, avail: u32) -> u32 {
-    let mut base = 0;
-    while base < START {
+    // Not a loop: without CAP_PERFMON the verifier would want a barrier in it.
+    let mark = |base: u32| {
         if avail > base {
-            let mark = first(find(read_u64(at.add(base as usize)), b'\n'), avail - base);
-            if mark != 0 {
-                return base + index(mark);
-            }
+            first(find(read_u64(at.add(base as usize)), b'\n'), avail - base)
+        } else {
+            0
         }
-        base += 8;
+    };
+    let found = mark(0);
+    if found != 0 {
+        return index(found);
+    }
+    let found = mark(8);
+    if found != 0 {
+        return 8 + index(found);
+    }
+    let found = mark(16);
+    if found != 0 {
+        return 16 + index(found);
     }
     START
 }
@@ -95,7 +106,8 @@ pub(crate) unsafe fn request<W: World>(scan: &mut Scan<W>, at: *const u8, avail:
     } else if w0 & mask(7) == word(b"DELETE ") {
         (DELETE, 7)
     } else {
-        other_method(scan, at, w0)
+        let other = other_method(scan, at);
+        (other as u8, other >> 8)
     };
     if len == 0 || len > avail {
         return lost(scan);
@@ -109,10 +121,11 @@ pub(crate) unsafe fn request<W: World>(scan: &mut Scan<W>, at: *const u8, avail:
     advance(scan, len);
 }
 
-/// Number of a method that is not among the frequent, and its length with the space; length 0: no method at all.
-#[inline(always)]
-unsafe fn other_method<W: World>(scan: &mut Scan<W>, at: *const u8, w0: u64) -> (u8, u32) {
-    let (w1, w2) = (read_u64(at.add(8)), read_u64(at.add(16)));
+/// Number of a method that is not among the frequent, in the lower eight bits, and its length with the space
+/// above; length 0: no method at all.
+#[inline(never)]
+unsafe fn other_method<W: World>(scan: &Scan<W>, at: *const u8) -> u32 {
+    let (w0, w1, w2) = (read_u64(at), read_u64(at.add(8)), read_u64(at.add(16)));
     let (s0, s1, s2) = (find(w0, b' '), find(w1, b' '), find(w2, b' '));
     let len = if s0 != 0 {
         index(s0)
@@ -121,19 +134,19 @@ unsafe fn other_method<W: World>(scan: &mut Scan<W>, at: *const u8, w0: u64) -> 
     } else if s2 != 0 {
         16 + index(s2)
     } else if newline_before(at, START) < START {
-        return (METHOD_OTHER, 0);
+        return 0;
     } else {
         // A longer one than anybody has: the line's end tells whether it is a request line.
-        return (METHOD_OTHER, START);
+        return START << 8 | u32::from(METHOD_OTHER);
     };
     if newline_before(at, len) < len {
-        return (METHOD_OTHER, 0);
+        return 0;
     }
     if len > 16 {
-        return (METHOD_OTHER, len + 1);
+        return (len + 1) << 8 | u32::from(METHOD_OTHER);
     }
     let key = [w0 & mask(len), if len > 8 { w1 & mask(len - 8) } else { 0 }];
-    ((*scan.world).method(&key), len + 1)
+    (len + 1) << 8 | u32::from((*scan.world).method(&key))
 }
 
 /// A binary PROXY header (version 2), or the beginning of one; false when it is none.
@@ -207,7 +220,7 @@ pub(crate) unsafe fn status<W: World>(scan: &mut Scan<W>, at: *const u8, avail: 
 }
 
 /// What the pod sent is no HTTP/1 answer.
-#[inline(always)]
+#[inline(never)]
 unsafe fn unparsable<W: World>(scan: &mut Scan<W>) {
     if (*scan.dir).flags & flag::TENTATIVE == 0 && count::pop(&*scan.world, scan.conn).is_some() {
         lose(scan.slot, Loss::UnparsableAnswer, 1);
@@ -318,7 +331,9 @@ unsafe fn known_field<W: World>(scan: &mut Scan<W>, at: *const u8, avail: u32, w
             (*dir).flags &= !flag::HEAD;
             count::mark_probe(&*scan.world, scan.conn, scan.slot);
         }
-        name if name & mask(7) == word(b"expect:") && !scan.answers => (*dir).flags |= flag::EXPECT,
+        name if name & mask(7) == word(b"expect:") && !scan.answers() => {
+            (*dir).flags |= flag::EXPECT
+        }
         name if name == word(b"upgrade:")
             && (lower(w1) & mask(4) == word(b" h2c") || lower(w1) & mask(3) == word(b"h2c")) =>
         {
@@ -339,6 +354,7 @@ pub(crate) unsafe fn length<W: World>(scan: &mut Scan<W>, at: *const u8, avail: 
     let mut bytes = read_u64(at);
     let mut n = 0;
     while n < DIGITS && n < avail {
+        bytes = forget_word(scan.scratch, bytes);
         let c = bytes as u8;
         match c {
             b'0'..=b'9' => {
@@ -356,6 +372,7 @@ pub(crate) unsafe fn length<W: World>(scan: &mut Scan<W>, at: *const u8, avail: 
             }
         }
         bytes >>= 8;
+        fence(dir);
         n += 1;
     }
     advance(scan, n);
@@ -380,26 +397,30 @@ pub(crate) unsafe fn chunk<W: World>(scan: &mut Scan<W>, at: *const u8) {
 /// Blanks behind a transfer coding that are looked over.
 const BLANKS: u32 = 5;
 
+/// The bits of a line's end, which is one byte or two.
+#[inline(always)]
+const fn end_bits(high: u64) -> u32 {
+    if (high >> 48) as u8 == b'\r' { 16 } else { 8 }
+}
+
 /// A line is complete, and `tail` holds its last bytes, the line feed included.
 #[inline(always)]
 pub(crate) unsafe fn line_end<W: World>(scan: &mut Scan<W>) {
     let dir = scan.dir;
-    let [mut low, high] = (*dir).tail;
-    // Without its end: one byte or two.
-    let bits = if (high >> 48) as u8 == b'\r' { 16 } else { 8 };
-    let last = high << bits | low >> (64 - bits);
-    let before = low << bits;
     match (*dir).line {
-        line::REQUEST => request_line(scan, last, (before >> 56) as u8),
-        line::STATUS => status_line(scan),
+        line::REQUEST | line::STATUS => start_line(scan),
         line::CODING => {
             (*dir).state = state::FIELD;
+            let [mut low, high] = (*dir).tail;
+            let bits = end_bits(high);
+            let last = high << bits | low >> (64 - bits);
             let mut coding = last;
             // Blanks may follow a value (RFC 9112, 5).
             let mut blanks = 0;
             while blanks < BLANKS && matches!((coding >> 56) as u8, b' ' | b'\t') {
                 coding = coding << 8 | low >> (56 - bits) & 0xff;
                 low <<= 8;
+                fence(dir);
                 blanks += 1;
             }
             let chunked = lower(coding) >> 8 == word(b"chunked");
@@ -417,10 +438,24 @@ pub(crate) unsafe fn line_end<W: World>(scan: &mut Scan<W>) {
     }
 }
 
-/// `last` is the request line's last eight bytes, `before` the one in front of them.
+/// A message's first line is complete: a request begins to wait, or is answered.
+#[inline(never)]
+unsafe fn start_line<W: World>(scan: &mut Scan<W>) {
+    if scan.answers() {
+        status_line(scan);
+    } else {
+        request_line(scan);
+    }
+}
+
 #[inline(always)]
-unsafe fn request_line<W: World>(scan: &mut Scan<W>, last: u64, before: u8) {
+unsafe fn request_line<W: World>(scan: &mut Scan<W>) {
     let dir = scan.dir;
+    let [low, high] = (*dir).tail;
+    let bits = end_bits(high);
+    // The line's last eight bytes, and the one in front of them.
+    let last = high << bits | low >> (64 - bits);
+    let before = (low << bits >> 56) as u8;
     let minor = (last >> 56) as u8;
     if last & mask(7) != word(b"HTTP/1.") || !minor.is_ascii_digit() || before != b' ' {
         return lost(scan);
@@ -498,7 +533,7 @@ unsafe fn early<W: World>(scan: &Scan<W>) -> Option<Pending> {
 pub(crate) unsafe fn head_end<W: World>(scan: &mut Scan<W>) {
     let (conn, dir) = (scan.conn, scan.dir);
     let flags = (*dir).flags;
-    if scan.answers {
+    if scan.answers() {
         let (status, method) = ((*dir).status, (*dir).method);
         if flags & flag::FINAL == 0 {
             return begin(dir);
@@ -525,7 +560,7 @@ pub(crate) unsafe fn head_end<W: World>(scan: &mut Scan<W>) {
         }
         (*dir).state = state::BODY;
         (*dir).flags |= flag::UNTOUCHED;
-    } else if scan.answers || flags & flag::CODED != 0 {
+    } else if scan.answers() || flags & flag::CODED != 0 {
         (*dir).state = state::BODY;
         (*dir).left = u64::MAX;
     } else {

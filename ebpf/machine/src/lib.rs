@@ -32,6 +32,7 @@ mod head;
 mod packet;
 pub mod scan;
 mod segment;
+mod verifier;
 
 use owlk8s_ebpf_abi::{
     Conn, ConnKey, Edge, FragKey, FragValue, Row, RowKey, Scratch, Slot, Stash, StashKey,
@@ -97,29 +98,36 @@ pub trait World {
     /// What was remembered.
     fn fragment(&self, key: &FragKey) -> Option<FragValue>;
 
-    // The big pieces, most of them called from several places: in the kernel each is a global function, which the
-    // verifier looks at once and alone.
+    // The big pieces: functions of their own in the kernel, so that their words of the stack are not those of the others,
+    // and the verifier looks at most of them once and alone.
 
     /// [`parse`].
-    unsafe fn parse(&self, scratch: *mut Scratch, slot_id: u32, slot: *mut Slot) -> bool;
-    /// [`scan::read`].
-    unsafe fn read(&self, conn: *mut Conn, slot: *mut Slot, scratch: *mut Scratch, how: u32);
+    unsafe fn parse(&self, slot_id: u32, slot: *mut Slot) -> bool;
+    /// [`frame`].
+    unsafe fn frame(&self, conn: *mut Conn, how: u32);
     /// [`drain`].
     unsafe fn drain(&self, conn: *mut Conn, slot: *mut Slot, why: u32);
 
+    /// Calls [`turn`] until it says that it is done.
+    unsafe fn turns(scan: &mut Scan<Self>)
+    where
+        Self: Sized;
     /// Calls [`scan::step`] until it says that it is done.
-    unsafe fn run(scan: &mut scan::Scan<Self>)
+    unsafe fn steps(scan: &mut Scan<Self>)
+    where
+        Self: Sized;
+    /// Calls [`scan::frame_step`] until it says that it is done.
+    unsafe fn frames(scan: &mut Scan<Self>)
     where
         Self: Sized;
     /// Calls [`Spin::step`] until it says that it is done, for some 0.3 ms at the most; [`Spin::taken`].
     unsafe fn spin(spin: &mut Spin) -> bool;
-    /// Calls [`replay_step`] until it says that it is done.
-    unsafe fn replay(replay: &mut Replay<Self>)
-    where
-        Self: Sized;
 }
 
 pub use count::{ABORTED, drain};
 pub use cpu::add;
+pub use h2::step as frame;
 pub use packet::parse;
-pub use segment::{Replay, Spin, observe, replay_step};
+pub use scan::Scan;
+pub use segment::{Spin, observe, turn};
+pub use verifier::chosen;

@@ -4,7 +4,7 @@ use owlk8s_ebpf_abi::{FragKey, FragValue, Loss, Scratch, Segment, Slot, WINDOW};
 
 use crate::World;
 use crate::count::lose;
-use crate::cpu::opaque;
+use crate::verifier::{fence, forget, masked, opaque};
 
 pub(crate) const FIN: u8 = 0x01;
 pub(crate) const SYN: u8 = 0x02;
@@ -28,8 +28,8 @@ struct Datagram {
     end: u32,
     /// Fragment offset, bytes.
     fragment: u32,
-    /// More fragments follow.
-    more: bool,
+    /// Not 0: more fragments follow.
+    more: u32,
     /// Identification.
     id: u32,
 }
@@ -94,23 +94,33 @@ pub unsafe fn parse<W: World>(
     } else if byte(header, 0) >> 4 == 4 {
         ipv4(world, header, segment)
     } else if byte(header, 0) >> 4 == 6 && !short {
-        ipv6(world, header, segment)
+        ipv6(world, scratch, segment)
     } else {
         return false;
     };
     let Some(datagram) = datagram else {
         return false;
     };
+    // Here all kinds of headers meet; what each left behind would be followed apart from here on.
+    let datagram = Datagram {
+        start: forget(scratch, datagram.start),
+        end: forget(scratch, datagram.end),
+        fragment: forget(scratch, datagram.fragment),
+        more: forget(scratch, datagram.more),
+        id: forget(scratch, datagram.id),
+    };
+    let loaded = forget(scratch, loaded);
+    let short = loaded < HEADERS;
     if datagram.fragment != 0 {
         return later_fragment(world, slot_id, slot, &datagram, segment);
     }
-    if short || !tcp(world, header, loaded, &datagram, segment) {
-        if datagram.more {
+    if short || !tcp(world, scratch, loaded, &datagram, segment) {
+        if datagram.more != 0 {
             lose(slot, Loss::Fragment, 1);
         }
         return false;
     }
-    if datagram.more {
+    if datagram.more != 0 {
         let hdr = segment.offset - datagram.start;
         let value = FragValue {
             source_port: segment.source_port,
@@ -147,21 +157,22 @@ unsafe fn ipv4<W: World>(world: &W, header: *mut u8, segment: &mut Segment) -> O
             total
         },
         fragment: u32::from(fragment & 0x1fff) * 8,
-        more: fragment & 0x2000 != 0,
+        more: u32::from(fragment & 0x2000),
         id: u32::from(be16(header, 4)),
     })
 }
 
 #[inline(always)]
-unsafe fn ipv6<W: World>(world: &W, header: *mut u8, segment: &mut Segment) -> Option<Datagram> {
-    let mut next = byte(header, 6);
+unsafe fn ipv6<W: World>(
+    world: &W,
+    scratch: *mut Scratch,
+    segment: &mut Segment,
+) -> Option<Datagram> {
+    let header = (&raw mut (*scratch).window).cast::<u8>();
+    let next = byte(header, 6);
     let len = u32::from(be16(header, 4));
-    let mut word = 0;
-    while word < 4 {
-        segment.source[word] = ne32(header, 8 + 4 * word);
-        segment.destination[word] = ne32(header, 24 + 4 * word);
-        word += 1;
-    }
+    segment.source = header.add(8).cast::<[u32; 4]>().read();
+    segment.destination = header.add(24).cast::<[u32; 4]>().read();
     let mut datagram = Datagram {
         start: 40,
         // 0 with a jumbo payload option (BIG TCP).
@@ -175,12 +186,31 @@ unsafe fn ipv6<W: World>(world: &W, header: *mut u8, segment: &mut Segment) -> O
     if next == IPPROTO_TCP {
         return Some(datagram);
     }
+    if extensions(world, scratch, u32::from(next), &mut datagram) {
+        Some(datagram)
+    } else {
+        None
+    }
+}
+
+/// Looks over extension headers; whether TCP follows.
+#[inline(never)]
+unsafe fn extensions<W: World>(
+    world: &W,
+    scratch: *mut Scratch,
+    next: u32,
+    datagram: &mut Datagram,
+) -> bool {
+    let header = (&raw mut (*scratch).window).cast::<u8>();
+    let mut next = next as u8;
     // Extension headers: RFC 8200, 4. Six are more than any stack sends.
     let mut left = 6;
     while left > 0 {
         left -= 1;
+        fence(header);
+        datagram.start = forget(scratch, datagram.start);
         if !world.load(datagram.start, header, 8) {
-            return None;
+            return false;
         }
         let (this, units) = (next, u32::from(byte(header, 1)));
         next = byte(header, 0);
@@ -193,34 +223,31 @@ unsafe fn ipv6<W: World>(world: &W, header: *mut u8, segment: &mut Segment) -> O
             44 => {
                 let offset = be16(header, 2);
                 datagram.fragment = u32::from(offset & 0xfff8);
-                datagram.more = offset & 1 != 0;
+                datagram.more = u32::from(offset & 1);
                 datagram.id = ne32(header, 4);
                 datagram.start += 8;
                 if datagram.fragment != 0 {
-                    return if next == IPPROTO_TCP {
-                        Some(datagram)
-                    } else {
-                        None
-                    };
+                    return next == IPPROTO_TCP;
                 }
             }
-            _ => return None,
+            _ => return false,
         }
         if next == IPPROTO_TCP {
-            return Some(datagram);
+            return true;
         }
     }
-    None
+    false
 }
 
 #[inline(always)]
 unsafe fn tcp<W: World>(
     world: &W,
-    header: *mut u8,
+    scratch: *mut Scratch,
     loaded: u32,
     datagram: &Datagram,
     segment: &mut Segment,
 ) -> bool {
+    let header = (&raw mut (*scratch).window).cast::<u8>();
     let start = datagram.start;
     let at = if start + 20 <= loaded {
         start
@@ -230,7 +257,7 @@ unsafe fn tcp<W: World>(
         }
         0
     };
-    let header = header.add(opaque(at & (WINDOW as u32 - 1)) as usize);
+    let header = header.add(masked::<{ WINDOW as u32 - 1 }>(scratch, at));
     segment.source_port = header.cast::<u16>().read();
     segment.destination_port = header.add(2).cast::<u16>().read();
     segment.seq = u32::from_be(ne32(header, 4));
@@ -268,7 +295,7 @@ unsafe fn later_fragment<W: World>(
     segment.destination_port = first.destination_port;
     segment.seq = first.seq.wrapping_add(datagram.fragment);
     segment.ack = first.ack;
-    segment.flags = if datagram.more {
+    segment.flags = if datagram.more != 0 {
         first.flags & !u32::from(FIN)
     } else {
         first.flags

@@ -4,13 +4,14 @@
 //! carried over from the last segment (at most [`CARRY`] bytes: the start of a line that was cut), then up to
 //! [`FRESH`] new ones.
 
-use owlk8s_ebpf_abi::{CARRY, Conn, Dir, Loss, STASH_BYTES, Scratch, Slot, Stash, WINDOW, flag};
+use owlk8s_ebpf_abi::{CARRY, Conn, Dir, Loss, STASH_BYTES, Scratch, Slot, WINDOW, flag};
 
 use crate::World;
 use crate::bytes::{find, first, index};
 use crate::count::lose;
-use crate::cpu::{opaque, read_u64};
-use crate::{h2, head};
+use crate::cpu::read_u64;
+use crate::verifier::{chosen, fence, forget, forget_word, masked, opaque};
+use crate::{head, segment};
 
 /// New bytes loaded at a time; with the carried ones they stay within [`WINDOW`].
 const FRESH: u32 = (WINDOW - 2 * CARRY) as u32;
@@ -33,6 +34,8 @@ pub(crate) mod state {
     pub(crate) const TRAILER: u8 = 6;
     /// Behind a head.
     pub(crate) const HEAD_END: u8 = 7;
+    /// All states of HTTP/2, and no others, have this bit.
+    pub(crate) const H2: u8 = 16;
     /// HTTP/2: before a frame.
     pub(crate) const H2_FRAME: u8 = 16;
     /// At the length of a frame's padding.
@@ -92,34 +95,40 @@ pub struct Scan<W> {
     pub(crate) dir: *mut Dir,
     pub(crate) slot: *mut Slot,
     pub(crate) scratch: *mut Scratch,
-    /// The bytes are in `scratch.stash`, not in the packet.
-    pub(crate) stashed: bool,
-    /// The direction of the answers.
-    pub(crate) answers: bool,
+    /// [`ANSWERS`], or 0. A word, as its neighbours: a narrower field on a stack that holds pointers is what a verifier
+    /// without CAP_PERFMON may take for tampering with them.
+    answers: u64,
 }
 
-/// `how` of [`read`]: the direction of the answers.
+/// The direction of the answers.
 pub(crate) const ANSWERS: u32 = 1;
-/// `how` of [`read`]: the bytes are in `scratch.stash`.
-pub(crate) const STASHED: u32 = 2;
+/// `how` of [`crate::h2::step`]: the window is read to its end.
+pub(crate) const WINDOW_READ: u32 = 2;
 
-/// Reads `scratch.remain` bytes at `scratch.offset`.
-///
-/// # Safety
-/// As [`World`] says of its pointers.
+/// Reads the window to its end.
 #[inline(always)]
-pub unsafe fn read<W: World>(
-    world: &W,
-    conn: *mut Conn,
-    slot: *mut Slot,
-    scratch: *mut Scratch,
-    how: u32,
-) {
-    let mut scan = Scan::new(world, conn, slot, scratch, how);
-    if (*scratch).pos < (*scratch).end {
-        prepend(scan.dir, scratch);
+pub(crate) unsafe fn read<W: World>(scan: &mut Scan<W>) {
+    let (dir, cursor) = (scan.dir, scan.scratch);
+    if (*cursor).pos >= (*cursor).end {
+        return;
     }
-    W::run(&mut scan);
+    prepend(dir, cursor);
+    if (*dir).state & state::H2 == 0 {
+        W::steps(scan);
+    }
+    if (*dir).state & state::H2 != 0 && (*cursor).pos < (*cursor).end {
+        W::frames(scan);
+    }
+}
+
+/// The direction of the answers, or of the requests.
+#[inline(always)]
+pub(crate) unsafe fn direction(conn: *mut Conn, answers: bool) -> *mut Dir {
+    if answers {
+        chosen(&raw mut (*conn).answers)
+    } else {
+        chosen(&raw mut (*conn).requests)
+    }
 }
 
 /// Points at the `len` bytes at `offset`, which [`read`] is to read.
@@ -150,82 +159,93 @@ unsafe fn prepend(dir: *mut Dir, scratch: *mut Scratch) {
     let pos = (*scratch).pos;
     let to = (&raw mut (*scratch).window)
         .cast::<u8>()
-        .add(opaque(pos.wrapping_sub(CARRY as u32) & (WINDOW as u32 - 1)) as usize);
-    let mut word = 0;
-    while word < CARRY / 8 {
-        write_u64(to.add(8 * word), (*dir).carry[word]);
-        word += 1;
-    }
+        .add(masked::<{ WINDOW as u32 - 1 }>(
+            scratch,
+            pos.wrapping_sub(CARRY as u32),
+        ));
+    write_u64(to, (*dir).carry[0]);
+    write_u64(to.add(8), (*dir).carry[1]);
+    write_u64(to.add(16), (*dir).carry[2]);
+    write_u64(to.add(24), (*dir).carry[3]);
     (*dir).carry_len = 0;
     (*scratch).pos = pos - carried;
 }
 
 impl<W> Scan<W> {
+    /// The direction of the answers.
     #[inline(always)]
-    unsafe fn new(
+    pub(crate) fn answers(&self) -> bool {
+        self.answers != 0
+    }
+
+    /// The other direction is looked at.
+    #[inline(always)]
+    pub(crate) unsafe fn turn_round(&mut self) {
+        let answers = forget(self.scratch, self.answers as u32 ^ ANSWERS) & ANSWERS;
+        self.dir = direction(self.conn, answers != 0);
+        self.answers = u64::from(answers);
+    }
+
+    #[inline(always)]
+    pub(crate) unsafe fn new(
         world: &W,
         conn: *mut Conn,
         slot: *mut Slot,
         scratch: *mut Scratch,
         how: u32,
     ) -> Self {
-        let answers = how & ANSWERS != 0;
-        let dir = if answers {
-            &raw mut (*conn).answers
-        } else {
-            &raw mut (*conn).requests
-        };
+        let answers = forget(scratch, how) & ANSWERS;
         Self {
             world,
             conn,
-            dir,
+            dir: direction(conn, answers != 0),
             slot,
             scratch,
-            stashed: how & STASHED != 0,
-            answers,
+            answers: u64::from(answers),
         }
     }
 }
 
-/// One step; true when the segment is read to its end. A line's start, the line, the end of the head behind it and what
+/// One step over HTTP/2; true when the window is read to its end.
+///
+/// # Safety
+/// As [`World`] says of its pointers.
+#[inline(always)]
+pub unsafe fn frame_step<W: World>(scan: &mut Scan<W>) -> bool {
+    (*scan.world).frame(scan.conn, scan.answers as u32);
+    (*scan.scratch).pos >= (*scan.scratch).end
+}
+
+/// One step over HTTP/1; true when the window is read to its end, or goes on as HTTP/2. A line's start, the line, the end of the head behind it and what
 /// is to be skipped behind that are one step.
 #[inline(always)]
 pub unsafe fn step<W: World>(scan: &mut Scan<W>) -> bool {
     let cursor = scan.scratch;
     let dir = scan.dir;
-    if (*cursor).pos >= (*cursor).end {
-        return refill(scan);
-    }
     let (pos, end) = ((*cursor).pos, (*cursor).end);
     let avail = end - pos;
     let at = window(cursor, pos);
     match (*dir).state {
         state::LINE => {}
         state::FIELD | state::TRAILER => head::field(scan, at, avail),
-        state::START if scan.answers => head::status(scan, at, avail),
+        state::START if scan.answers() => head::status(scan, at, avail),
         state::START => head::request(scan, at, avail),
         state::LENGTH => head::length(scan, at, avail),
         state::CHUNK => head::chunk(scan, at),
         state::LOST => give_up_segment(cursor),
-        state::H2_FRAME => h2::frame(scan, at, avail),
-        state::H2_PAD..=state::H2_STRING => h2::block(scan, at),
-        state::H2_SKIP..=state::H2_STRING_SKIP => {
-            let n = h2::skip(scan, avail);
-            (*cursor).pos = pos + n;
-        }
         _ => {}
     }
     if (*dir).state == state::LINE {
-        read_line(scan, end);
+        read_line(scan);
     }
     if (*dir).state == state::HEAD_END {
         head::head_end(scan);
     }
-    let pos = (*cursor).pos;
+    let (pos, end) = ((*cursor).pos, (*cursor).end);
     if (*dir).state & state::SKIPS != 0 && (*dir).state < state::H2_SKIP && pos < end {
         (*cursor).pos = pos + skip(dir, (*scan.conn).mode, end - pos);
     }
-    (*cursor).pos >= end && (*cursor).remain == 0
+    (*cursor).pos >= end || (*dir).state & state::H2 != 0
 }
 
 /// The window's byte `pos` and what follows it; the window is longer than any `pos` can be by what is read at once.
@@ -233,7 +253,7 @@ pub unsafe fn step<W: World>(scan: &mut Scan<W>) -> bool {
 pub(crate) unsafe fn window(cursor: *mut Scratch, pos: u32) -> *const u8 {
     (&raw const (*cursor).window)
         .cast::<u8>()
-        .add(opaque(pos & (WINDOW as u32 - 1)) as usize)
+        .add(masked::<{ WINDOW as u32 - 1 }>(cursor, pos))
 }
 
 /// Reads no more of this segment.
@@ -273,64 +293,60 @@ pub(crate) unsafe fn skip(dir: *mut Dir, mode: u8, avail: u32) -> u32 {
     left as u32
 }
 
-/// Loads the next bytes; true when there are none.
+/// Loads the next bytes, or skips as many of them as are of no interest.
 #[inline(always)]
-unsafe fn refill<W: World>(scan: &mut Scan<W>) -> bool {
+pub(crate) unsafe fn refill<W: World>(scan: &mut Scan<W>) {
     let (cursor, dir) = (scan.scratch, scan.dir);
     let remain = (*cursor).remain;
-    if remain == 0 {
-        return true;
+    if (*dir).state >= state::H2_SKIP {
+        return (*scan.world).frame(scan.conn, scan.answers as u32 | WINDOW_READ);
     }
     if (*dir).state & state::SKIPS != 0 {
-        let n = if (*dir).state >= state::H2_SKIP {
-            h2::skip(scan, remain)
-        } else {
-            skip(dir, (*scan.conn).mode, remain)
-        };
+        let n = skip(dir, (*scan.conn).mode, remain);
         (*cursor).offset += n;
         (*cursor).remain = remain - n;
-        return false;
+        return;
     }
     let wanted = if remain < FRESH { remain } else { FRESH };
     // 1..=FRESH, in a form that kernels before 6.9 follow too.
     let n = (opaque(wanted - 1) & 511) + 1;
     if n > FRESH {
-        return true;
+        return;
     }
     let to = (&raw mut (*cursor).window).cast::<u8>().add(CARRY);
     (*cursor).loaded = 0;
-    let loaded = if scan.stashed {
-        load_stash(&raw const (*cursor).stash, (*cursor).offset, to, n)
+    let stashed = segment::is_kept(cursor);
+    let loaded = if stashed {
+        load_stash(cursor, (*cursor).offset, to.cast(), n)
     } else {
         (*scan.world).load((*cursor).offset, to, n)
     };
     if !loaded {
-        if scan.stashed {
+        if stashed {
             lose(scan.slot, Loss::Hole, 1);
         }
-        lost(scan);
-        return true;
+        return lost(scan);
     }
     (*cursor).offset += n;
     (*cursor).remain = remain - n;
     (*cursor).pos = CARRY as u32;
     (*cursor).end = CARRY as u32 + n;
-    prepend(dir, cursor);
-    false
 }
 
 /// Copies from a kept segment; false where only its length was kept.
 #[inline(always)]
-unsafe fn load_stash(stash: *const Stash, offset: u32, to: *mut u8, n: u32) -> bool {
+unsafe fn load_stash(cursor: *const Scratch, offset: u32, mut to: *mut u64, n: u32) -> bool {
     if offset + n > STASH_BYTES as u32 {
         return false;
     }
-    let from = (&raw const (*stash).data).cast::<u8>();
+    let from = (&raw const (*cursor).stash.data).cast::<u8>();
     let mut at = 0;
     // What is copied beyond `n` is within the window, and of no meaning; a loop without a choice is one path to verify.
     while at < FRESH {
-        let word = read_u64(from.add(((offset + at) & (STASH_BYTES as u32 - 1)) as usize));
-        write_u64(to.add((at & 511) as usize), word);
+        let word = read_u64(from.add(masked::<{ STASH_BYTES as u32 - 1 }>(cursor, offset + at)));
+        *to = word;
+        to = chosen(to.add(1));
+        fence(to);
         at += 8;
     }
     true
@@ -346,11 +362,10 @@ unsafe fn write_u64(at: *mut u8, word: u64) {
 pub(crate) unsafe fn carry<W>(scan: &mut Scan<W>, avail: u32) {
     let (cursor, dir) = (scan.scratch, scan.dir);
     let at = window(cursor, (*cursor).end.wrapping_sub(CARRY as u32));
-    let mut word = 0;
-    while word < CARRY / 8 {
-        (*dir).carry[word] = read_u64(at.add(8 * word));
-        word += 1;
-    }
+    (*dir).carry[0] = read_u64(at);
+    (*dir).carry[1] = read_u64(at.add(8));
+    (*dir).carry[2] = read_u64(at.add(16));
+    (*dir).carry[3] = read_u64(at.add(24));
     (*dir).carry_len = avail as u8;
     (*cursor).pos = (*cursor).end;
 }
@@ -369,15 +384,15 @@ const WORDS: u32 = 24;
 /// Reads on to the line's end, remembering the line's last bytes; behind a field that does not matter to the end of the
 /// last such field.
 #[inline(always)]
-unsafe fn read_line<W: World>(scan: &mut Scan<W>, end: u32) {
+unsafe fn read_line<W: World>(scan: &mut Scan<W>) {
     let (cursor, dir) = (scan.scratch, scan.dir);
-    let mut pos = (*cursor).pos;
+    let (mut pos, end) = ((*cursor).pos, (*cursor).end);
     let [mut low, mut high] = (*dir).tail;
     let mut words = 0;
     let mut found = false;
-    let other = (*dir).line == line::OTHER;
     while words < WORDS && pos < end {
         words += 1;
+        fence(dir);
         let word = read_u64(window(cursor, pos));
         let avail = end - pos;
         let mark = first(find(word, b'\n'), avail);
@@ -389,21 +404,22 @@ unsafe fn read_line<W: World>(scan: &mut Scan<W>, end: u32) {
             continue;
         }
         let n = if found { index(mark) + 1 } else { avail };
-        if n >= 8 {
-            low = high;
-            high = word;
-        } else {
-            let bits = (n * 8) & 63;
-            low = low >> bits | high << (64 - bits);
-            high = high >> bits | word << (64 - bits);
+        // By 8 to 64 bits, in two steps: a shift by 64 is none.
+        let (half, rest) = ((n * 4) & 63, (64 - n * 8) & 63);
+        low = forget_word(cursor, low >> half >> half | high << rest);
+        high = forget_word(cursor, high >> half >> half | word << rest);
+        pos = forget(cursor, pos + n);
+        if !found || (*dir).line != line::OTHER || pos >= end {
+            break;
         }
-        pos += n;
-        if !found || !other || pos >= end || head::matters(window(cursor, pos), end - pos) {
+        fence(dir);
+        if head::matters(window(cursor, pos), end - pos) {
             break;
         }
     }
     (*cursor).pos = pos;
     (*dir).tail = [low, high];
+    let end = forget(cursor, end);
     if found {
         head::line_end(scan);
         if (*dir).state == state::FIELD && end - pos >= 2 {

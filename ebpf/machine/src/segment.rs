@@ -1,5 +1,7 @@
 //! A segment's place: its connection, its place in the byte stream, and the connection's end.
 
+use core::ptr;
+
 use owlk8s_ebpf_abi::{
     Conn, Dir, Edge, Loss, STASH_BYTES, STASH_SEGMENTS, Scratch, Slot, StashKey, TargetEntry, edge,
     flag, sign,
@@ -7,9 +9,10 @@ use owlk8s_ebpf_abi::{
 
 use crate::bytes::{is_token, mask, word};
 use crate::count::{ABORTED, lose};
-use crate::cpu::{add, opaque, read_u64, try_lock, unlock};
+use crate::cpu::{add, read_u64, try_lock, unlock};
 use crate::packet::{ACK, FIN, RST, SYN, has};
-use crate::scan::{self, ANSWERS, STASHED, skip, state};
+use crate::scan::{self, ANSWERS, Scan, skip, state};
+use crate::verifier::{chosen, fence, forget, opaque};
 use crate::{World, head};
 
 /// Segments with payload are counted up to here.
@@ -27,15 +30,15 @@ pub unsafe fn observe<W: World>(world: &W, target: &TargetEntry, to_pod: bool) {
     let Some(slot) = world.slot(target.slot) else {
         return;
     };
-    if !world.parse(scratch, target.slot, slot) {
+    if !world.parse(target.slot, slot) {
         return;
     }
     let segment = &raw mut (*scratch).segment;
     if (*segment).len != 0 {
         let seen = if to_pod {
-            &raw mut (*slot).segments_to_pod
+            chosen(&raw mut (*slot).segments_to_pod)
         } else {
-            &raw mut (*slot).segments_from_pod
+            chosen(&raw mut (*slot).segments_from_pod)
         };
         // They tell a silent direction, and nothing else: no need to pass the cache line between CPUs for ever.
         let n = *seen;
@@ -52,16 +55,20 @@ pub unsafe fn observe<W: World>(world: &W, target: &TargetEntry, to_pod: bool) {
     }
     let key = &mut (*scratch).key;
     key.slot = target.slot;
+    let source = chosen(&raw mut (*segment).source);
+    let destination = chosen(&raw mut (*segment).destination);
     let (remote, pod) = if to_pod {
-        ((*segment).source, (*segment).destination)
+        (source, destination)
     } else {
-        ((*segment).destination, (*segment).source)
+        (destination, source)
     };
-    (key.remote, key.pod) = (remote, pod);
+    (key.remote, key.pod) = (*remote, *pod);
+    let source_port = (*segment).source_port;
+    let destination_port = opaque(u32::from((*segment).destination_port)) as u16;
     (key.remote_port, key.pod_port) = if to_pod {
-        ((*segment).source_port, (*segment).destination_port)
+        (source_port, destination_port)
     } else {
-        ((*segment).destination_port, (*segment).source_port)
+        (destination_port, source_port)
     };
     if has(&*segment, SYN) {
         note_start(world, scratch);
@@ -71,10 +78,13 @@ pub unsafe fn observe<W: World>(world: &W, target: &TargetEntry, to_pod: bool) {
     }
     let conn = match world.conn(key) {
         Some(conn) => conn,
-        None => match enter(world, target, slot, scratch, to_pod) {
-            Some(conn) => conn,
-            None => return,
-        },
+        None => {
+            let entered = enter(world, target, slot, scratch, to_pod);
+            if entered.is_null() {
+                return;
+            }
+            entered
+        }
     };
     let client = (*conn).client != 0;
     let slot = if client {
@@ -85,52 +95,12 @@ pub unsafe fn observe<W: World>(world: &W, target: &TargetEntry, to_pod: bool) {
     } else {
         slot
     };
-    let dir = if to_pod == client {
-        &raw mut (*conn).answers
-    } else {
-        &raw mut (*conn).requests
-    };
-    follow(&Flow {
-        world,
-        conn,
-        dir,
-        slot,
-        scratch,
-        answers: to_pod == client,
-    });
-}
-
-/// One direction of a connection, as a segment of it is looked at.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(crate) struct Flow<W> {
-    world: *const W,
-    conn: *mut Conn,
-    dir: *mut Dir,
-    slot: *mut Slot,
-    scratch: *mut Scratch,
-    answers: bool,
-}
-
-impl<W> Flow<W> {
-    /// The other direction.
-    #[inline(always)]
-    unsafe fn back(&self) -> Self {
-        let dir = if self.answers {
-            &raw mut (*self.conn).requests
-        } else {
-            &raw mut (*self.conn).answers
-        };
-        Self {
-            dir,
-            answers: !self.answers,
-            ..*self
-        }
-    }
+    let how = if to_pod == client { ANSWERS } else { 0 };
+    follow(&mut Scan::new(world, conn, slot, scratch, how));
 }
 
 /// Remembers where the streams of a connection begin. Data in a SYN (TCP Fast Open) begins behind it.
-#[inline(always)]
+#[inline(never)]
 unsafe fn note_start<W: World>(world: &W, scratch: *mut Scratch) {
     let (segment, key) = (&raw mut (*scratch).segment, &(*scratch).key);
     (*segment).seq = (*segment).seq.wrapping_add(1);
@@ -158,7 +128,7 @@ unsafe fn note_start<W: World>(world: &W, scratch: *mut Scratch) {
 }
 
 /// A SYN with data (TCP Fast Open) of a new connection: one of the same addresses whose end was not seen has ended.
-#[inline(always)]
+#[inline(never)]
 unsafe fn succeed<W: World>(world: &W, scratch: *mut Scratch) {
     let key = &(*scratch).key;
     let Some(conn) = world.conn(key) else {
@@ -178,23 +148,23 @@ unsafe fn succeed<W: World>(world: &W, scratch: *mut Scratch) {
 const REORDERED: u32 = 1 << 20;
 
 /// Enters a connection whose first bytes could begin a request; a connection without such bytes costs no memory.
-#[inline(always)]
+#[inline(never)]
 unsafe fn enter<W: World>(
     world: &W,
     target: &TargetEntry,
     slot: *mut Slot,
     scratch: *mut Scratch,
     to_pod: bool,
-) -> Option<*mut Conn> {
+) -> *mut Conn {
     let (segment, key) = (&(*scratch).segment, &(*scratch).key);
     if segment.len == 0 || has(segment, RST) {
-        return None;
+        return ptr::null_mut();
     }
     if !to_pod && settings_begin(world, segment.offset, segment.len, scratch) {
         note_early_answer(world, scratch);
     }
     if !to_pod && target.client_slot == 0 {
-        return None;
+        return ptr::null_mut();
     }
     let known = world.edge(key).unwrap_or_default();
     let mut start = segment.seq;
@@ -205,7 +175,7 @@ unsafe fn enter<W: World>(
             known.answers
         };
         if (segment.seq.wrapping_sub(ended) as i32) < 0 {
-            return None;
+            return ptr::null_mut();
         }
     } else if known.known & edge::REQUESTS != 0
         && segment.seq.wrapping_sub(known.requests) < REORDERED
@@ -216,16 +186,13 @@ unsafe fn enter<W: World>(
     let frames =
         to_pod && start == segment.seq && frames_begin(world, segment.offset, segment.len, scratch);
     if start == segment.seq && !frames && !could_begin(world, slot, scratch, to_pod) {
-        return None;
+        return ptr::null_mut();
     }
     let answers_known = known.known & edge::ANSWERS != 0;
     // Its other fields are never written, and zero.
     let new = &raw mut (*scratch).conn;
-    (*new).slot = if to_pod {
-        target.slot
-    } else {
-        target.client_slot
-    };
+    let (to_slot, from_slot) = (target.slot, opaque(target.client_slot));
+    (*new).slot = if to_pod { to_slot } else { from_slot };
     (*new).client = u8::from(!to_pod);
     (*new).signs = [sign::LOOK; 2];
     (*new).last_seen_ns = world.now_coarse();
@@ -250,10 +217,10 @@ unsafe fn enter<W: World>(
     } else {
         flag::FIRST | flag::GUESS
     };
-    let entered = world.insert_conn(key, new);
-    if entered.is_none() {
+    let Some(entered) = world.insert_conn(key, new) else {
         lose(slot, Loss::TableFull, 1);
-    }
+        return ptr::null_mut();
+    };
     entered
 }
 
@@ -344,81 +311,174 @@ unsafe fn method_begins<W: World>(world: &W, offset: u32, len: u32, first: *mut 
         || w == word(b"PRI * HT")
 }
 
+/// What is read next: [`Scratch::turn`].
+mod turn {
+    /// The packet's segment.
+    pub(super) const PACKET: u32 = 0;
+    /// What is kept of its direction; what it was itself is read.
+    pub(super) const KEPT: u32 = 1;
+    /// What is kept of the other direction; the packet's segment is still to come.
+    pub(super) const BACK: u32 = 2;
+    /// Nothing, and the direction is not ours.
+    pub(super) const NONE: u32 = 3;
+}
+
+/// Whether the segment in hand is a kept one: its bytes are in [`Scratch::stash`], not in the packet.
+#[inline(always)]
+pub(crate) unsafe fn is_kept(scratch: *const Scratch) -> bool {
+    (*scratch).turn != turn::PACKET
+}
+
 /// A segment of a connection that is followed.
 #[inline(always)]
-unsafe fn follow<W: World>(flow: &Flow<W>) {
-    let (conn, dir, segment) = (flow.conn, flow.dir, &raw const (*flow.scratch).segment);
-    if has(&*segment, SYN) && flow.answers {
+unsafe fn follow<W: World>(scan: &mut Scan<W>) {
+    let scratch = scan.scratch;
+    let segment = &raw const (*scratch).segment;
+    if (*segment).flags & u32::from(SYN | RST) != 0 && breaks(scan) {
+        return;
+    }
+    (*scratch).turn = turn::PACKET;
+    (*scratch).pos = 0;
+    (*scratch).end = 0;
+    (*scratch).remain = 0;
+    let [requests, answers] = (*scan.conn).signs;
+    let back = if scan.answers() { requests } else { answers };
+    if back & sign::LOOK != 0 {
+        scan.turn_round();
+        if !look(scan) {
+            scan.turn_round();
+        }
+    }
+    W::turns(scan);
+    if (*scratch).turn != turn::NONE {
+        finish(scan);
+    }
+}
+
+/// A SYN or RST; true when the segment is of no more interest.
+#[inline(never)]
+unsafe fn breaks<W: World>(scan: &Scan<W>) -> bool {
+    let (conn, dir, segment) = (scan.conn, scan.dir, &raw const (*scan.scratch).segment);
+    if has(&*segment, SYN) && scan.answers() {
         // SYN-ACK: of this connection, where it acknowledges what this one began with; else of its successor.
         let since = (*segment).ack.wrapping_sub((*conn).first_seq);
         let read = (*conn).requests.next.wrapping_sub((*conn).first_seq);
         if since > read {
-            close(&*flow.world, conn, flow.slot);
+            close(&*scan.world, conn, scan.slot);
             // Where the successor begins is remembered already.
-            return (*flow.world).remove_conn(&(*flow.scratch).key);
+            (*scan.world).remove_conn(&(*scan.scratch).key);
+            return true;
         }
         if (*dir).flags & flag::GUESS != 0 {
             (*dir).next = (*segment).seq;
             (*dir).flags &= !flag::GUESS;
         }
     }
-    if has(&*segment, RST) {
-        if resets(dir, (*segment).seq) {
-            close(&*flow.world, conn, flow.slot);
-            forget(flow);
-        }
-        return;
+    let reset = has(&*segment, RST);
+    if reset && resets(dir, (*segment).seq) {
+        close(&*scan.world, conn, scan.slot);
+        let_go(scan);
     }
-    let back = flow.back();
-    if signs(&back) & sign::LOOK != 0 {
-        if (*back.dir).flags & flag::FIRST != 0 && has(&*segment, ACK) {
-            skip_unseen(&back, (*segment).ack);
-        }
-        if (*back.dir).stashed != 0 {
-            pass_hole(&back, (*segment).ack);
-        }
+    reset
+}
+
+/// What a segment of the other direction tells of this one; true when kept segments are to be read for it.
+#[inline(never)]
+unsafe fn look<W: World>(scan: &Scan<W>) -> bool {
+    let segment = &raw const (*scan.scratch).segment;
+    if (*scan.dir).flags & flag::FIRST != 0 && has(&*segment, ACK) {
+        skip_unseen(scan, (*segment).ack);
     }
-    if (*segment).len == 0 && !has(&*segment, FIN) {
-        return;
+    (*scan.dir).stashed != 0 && pass_hole(scan, (*segment).ack)
+}
+
+/// Reads on: a window's length of the segment in hand, else of the next. True when there is none.
+///
+/// This is the one place that reads segments, so the verifier sees what reads them once.
+///
+/// # Safety
+/// As [`World`] says of its pointers.
+#[inline(always)]
+pub unsafe fn turn<W: World>(scan: &mut Scan<W>) -> bool {
+    let scratch = scan.scratch;
+    if (*scratch).remain != 0 {
+        scan::refill(scan);
+    } else if (*scratch).turn == turn::PACKET {
+        if !begin(scan) {
+            return true;
+        }
+    } else if !next_kept(scan) {
+        if (*scan.dir).stashed == 0 {
+            count_hole(scan, u64::MAX);
+        }
+        if (*scratch).turn == turn::KEPT {
+            return true;
+        }
+        release(scan);
+        scan.turn_round();
+        (*scratch).turn = turn::PACKET;
+        return false;
+    }
+    scan::read(scan);
+    if (*scratch).remain != 0 || (*scratch).turn != turn::PACKET {
+        return false;
+    }
+    if (*scratch).segment.len != 0 && (*scan.dir).state != state::START {
+        // Between messages `head::first_byte` said so already.
+        seen(scan.conn, (*scan.world).now_coarse());
+    }
+    if (*scan.dir).stashed == 0 {
+        return true;
+    }
+    replay(scratch, turn::KEPT);
+    false
+}
+
+/// Takes the direction, and points at what is new of the packet's segment, or keeps it; false when it is not ours to read.
+#[inline(always)]
+unsafe fn begin<W: World>(scan: &mut Scan<W>) -> bool {
+    let (dir, segment) = (scan.dir, &raw const (*scan.scratch).segment);
+    (*scan.scratch).turn = turn::NONE;
+    let fin = has(&*segment, FIN);
+    if (*segment).len == 0 && !fin {
+        return false;
     }
     if !lock::<W>(dir) {
         if (*segment).len != 0 {
-            lose(flow.slot, Loss::Contended, 1);
+            lose(scan.slot, Loss::Contended, 1);
         }
-        return;
+        return false;
     }
     if (*dir).flags & flag::ENDED != 0 {
         // Another CPU closed the connection while this one waited for it, and counted what was outstanding.
-        return unlock(&raw mut (*dir).lock);
+        unlock(&raw mut (*dir).lock);
+        return false;
     }
-    if has(&*segment, FIN) {
-        (*dir).fin = (*segment).seq.wrapping_add((*segment).len);
+    (*scan.scratch).turn = turn::PACKET;
+    let (seq, len) = ((*segment).seq, (*segment).len);
+    if fin {
+        (*dir).fin = seq.wrapping_add(len);
         (*dir).flags |= flag::FIN;
     }
-    if (*segment).len != 0 {
-        if !place(
-            flow,
-            (*segment).seq,
-            (*segment).offset,
-            (*segment).len,
-            false,
-        ) {
-            keep(flow);
-        }
-        if (*dir).state != state::START {
-            // Between messages `head::first_byte` said so already.
-            seen(conn, (*flow.world).now_coarse());
-        }
-        if (*dir).stashed != 0 {
-            replay(flow);
-        }
+    if len != 0 && !place(scan, seq, (*segment).offset, len, false) {
+        keep(scan);
     }
+    true
+}
+
+/// The packet is read, and what was kept behind it.
+#[inline(always)]
+unsafe fn finish<W: World>(scan: &mut Scan<W>) {
+    let dir = scan.dir;
     let flags = (*dir).flags;
     if flags & flag::FIN != 0 && (*dir).next == (*dir).fin {
         (*dir).flags = flags | flag::ENDED;
     }
-    release(flow);
-    ended(flow);
+    release(scan);
+    let [_, of_answers] = (*scan.conn).signs;
+    if of_answers & sign::ENDED != 0 {
+        end(scan);
+    }
 }
 
 /// Nanoseconds: see [`seen`].
@@ -438,14 +498,14 @@ const SAID_FIRST: u32 = 1 << 16;
 /// What came and was acknowledged before the connection was entered is not waited for: an HTTP/2 server's first frames
 /// may pass before the client's.
 #[inline(always)]
-unsafe fn skip_unseen<W: World>(flow: &Flow<W>, ack: u32) {
-    let dir = flow.dir;
+unsafe fn skip_unseen<W: World>(scan: &Scan<W>, ack: u32) {
+    let dir = scan.dir;
     let ahead = ack.wrapping_sub((*dir).next);
     if ahead != 0 && ahead < SAID_FIRST && (*dir).stashed == 0 && lock::<W>(dir) {
         if (*dir).flags & flag::FIRST != 0 && (*dir).next.wrapping_add(ahead) == ack {
             (*dir).next = ack;
         }
-        release(flow);
+        release(scan);
     }
 }
 
@@ -458,46 +518,42 @@ unsafe fn resets(dir: *mut Dir, seq: u32) -> bool {
     ahead == 0 || ahead == 1 && flags & flag::FIN != 0 || flags & flag::GUESS != 0
 }
 
-/// What a direction tells the other.
-#[inline(always)]
-unsafe fn signs<W>(flow: &Flow<W>) -> u8 {
-    let [requests, answers] = (*flow.conn).signs;
-    if flow.answers { answers } else { requests }
-}
-
-/// What the end of a direction ends.
-#[inline(always)]
-unsafe fn ended<W: World>(flow: &Flow<W>) {
-    let conn = flow.conn;
-    let [of_requests, of_answers] = (*conn).signs;
-    if of_answers & sign::ENDED == 0 {
-        return;
-    }
+/// The answers have ended: nothing more will be answered.
+#[inline(never)]
+unsafe fn end<W: World>(scan: &Scan<W>) {
+    let conn = scan.conn;
+    let [of_requests, _] = (*conn).signs;
     let answers = &raw mut (*conn).answers;
     if (*conn).outstanding() != 0 && lock::<W>(answers) {
-        (*flow.world).drain(conn, flow.slot, ABORTED);
+        (*scan.world).drain(conn, scan.slot, ABORTED);
         unlock(&raw mut (*answers).lock);
     }
     if of_requests & sign::ENDED != 0 {
-        forget(flow);
+        let_go(scan);
     }
 }
 
 #[inline(always)]
 unsafe fn lock<W: World>(dir: *mut Dir) -> bool {
     let at = &raw mut (*dir).lock;
-    try_lock(at) || W::spin(&mut Spin { at, taken: false })
+    try_lock(at) || wait::<W>(at)
+}
+
+#[inline(never)]
+unsafe fn wait<W: World>(at: *mut u32) -> bool {
+    W::spin(&mut Spin { at, taken: 0 })
 }
 
 /// Gives a direction back, and says what the other must know of it.
 #[inline(always)]
-unsafe fn release<W: World>(flow: &Flow<W>) {
-    let (dir, at) = (
-        flow.dir,
-        (&raw mut (*flow.conn).signs)
-            .cast::<u8>()
-            .add(usize::from(flow.answers)),
-    );
+unsafe fn release<W: World>(scan: &Scan<W>) {
+    let dir = scan.dir;
+    let signs = (&raw mut (*scan.conn).signs).cast::<u8>();
+    let at = if scan.answers() {
+        chosen(signs.add(1))
+    } else {
+        chosen(signs)
+    };
     let flags = (*dir).flags;
     let look = flags & flag::FIRST != 0 || (*dir).stashed != 0;
     let ended = flags & flag::ENDED != 0;
@@ -512,7 +568,8 @@ unsafe fn release<W: World>(flow: &Flow<W>) {
 #[repr(C)]
 pub struct Spin {
     at: *mut u32,
-    taken: bool,
+    /// 1: yes.
+    taken: u64,
 }
 
 impl Spin {
@@ -522,14 +579,14 @@ impl Spin {
     /// As [`World`] says of its pointers.
     #[inline(always)]
     pub unsafe fn step(&mut self) -> bool {
-        self.taken = try_lock(self.at);
-        self.taken
+        self.taken = u64::from(try_lock(self.at));
+        self.taken()
     }
 
     /// Whether the lock was taken.
     #[inline(always)]
     pub fn taken(&self) -> bool {
-        self.taken
+        self.taken != 0
     }
 }
 
@@ -546,13 +603,13 @@ unsafe fn close<W: World>(world: &W, conn: *mut Conn, slot: *mut Slot) {
 }
 
 /// Lets a connection go, and remembers where it ended.
-#[inline(always)]
-unsafe fn forget<W: World>(flow: &Flow<W>) {
-    let (conn, key) = (flow.conn, &(*flow.scratch).key);
+#[inline(never)]
+unsafe fn let_go<W: World>(scan: &Scan<W>) {
+    let (world, conn, key) = (&*scan.world, scan.conn, &(*scan.scratch).key);
     let waiting =
         u64::from((*conn).requests.stashed != 0) + u64::from((*conn).answers.stashed != 0);
     if waiting != 0 {
-        count_hole(flow, waiting.wrapping_neg());
+        count_hole(scan, waiting.wrapping_neg());
     }
     // One past the FIN: a retransmission of it is old too.
     let ended = Edge {
@@ -560,18 +617,18 @@ unsafe fn forget<W: World>(flow: &Flow<W>) {
         answers: (*conn).answers.next.wrapping_add(1),
         known: edge::ENDED,
     };
-    (*flow.world).set_edge(key, ended);
-    (*flow.world).remove_conn(key);
+    world.set_edge(key, ended);
+    world.remove_conn(key);
 }
 
-/// Reads the new bytes of a segment that continues the stream; false when it lies beyond a hole.
+/// Points at the new bytes of a segment that continues the stream; false when it lies beyond a hole.
 #[inline(always)]
-unsafe fn place<W: World>(flow: &Flow<W>, seq: u32, offset: u32, len: u32, stashed: bool) -> bool {
-    let dir = flow.dir;
+unsafe fn place<W: World>(scan: &Scan<W>, seq: u32, offset: u32, len: u32, stashed: bool) -> bool {
+    let dir = scan.dir;
     let ahead = seq.wrapping_sub((*dir).next);
     let mut old = 0;
     if ahead != 0 && (*dir).flags & flag::GUESS != 0 {
-        if stashed || !answer_begins(flow, offset, len) {
+        if stashed || !answer_begins(scan, offset, len) {
             return false;
         }
     } else if (ahead as i32) < 0 {
@@ -579,10 +636,10 @@ unsafe fn place<W: World>(flow: &Flow<W>, seq: u32, offset: u32, len: u32, stash
         if old >= len {
             return true;
         }
-    } else if ahead != 0 && !jump(flow, ahead) {
+    } else if ahead != 0 && !jump(scan, ahead) {
         return false;
     }
-    if (*flow.conn).mode == 1 {
+    if (*scan.conn).mode == 1 {
         (*dir).state = state::IGNORE;
     }
     let flags = (*dir).flags & !flag::GUESS;
@@ -596,9 +653,9 @@ unsafe fn place<W: World>(flow: &Flow<W>, seq: u32, offset: u32, len: u32, stash
         (*dir).next = seq.wrapping_add(len);
         return true;
     }
-    scan::point(flow.scratch, offset + old, new, stashed);
+    scan::point(scan.scratch, offset + old, new, stashed);
     if (*dir).state == state::LOST {
-        (*dir).state = if (*flow.conn).mode == 2 {
+        (*dir).state = if (*scan.conn).mode == 2 {
             state::H2_FRAME
         } else {
             state::START
@@ -606,30 +663,28 @@ unsafe fn place<W: World>(flow: &Flow<W>, seq: u32, offset: u32, len: u32, stash
         (*dir).flags = flags | flag::TENTATIVE;
     } else if flags & (flag::EXPECT | flag::UNTOUCHED) == flag::EXPECT | flag::UNTOUCHED && !stashed
     {
-        declined(flow, offset + old, new);
+        declined(scan, offset + old, new);
     }
-    let how = if flow.answers { ANSWERS } else { 0 } | if stashed { STASHED } else { 0 };
-    (*flow.world).read(flow.conn, flow.slot, flow.scratch, how);
     (*dir).next = seq.wrapping_add(len);
     true
 }
 
 /// Whether a segment begins with an answer: what is asked of it where its place in the stream is not known.
 #[inline(always)]
-unsafe fn answer_begins<W: World>(flow: &Flow<W>, offset: u32, len: u32) -> bool {
-    if (*flow.conn).mode == 2 {
-        return frames_begin(&*flow.world, offset, len, flow.scratch);
+unsafe fn answer_begins<W: World>(scan: &Scan<W>, offset: u32, len: u32) -> bool {
+    if (*scan.conn).mode == 2 {
+        return frames_begin(&*scan.world, offset, len, scan.scratch);
     }
-    let first = (&raw mut (*flow.scratch).peek).cast::<u8>();
+    let first = (&raw mut (*scan.scratch).peek).cast::<u8>();
     len >= 8
-        && (*flow.world).load(offset, first, 8)
+        && (*scan.world).load(offset, first, 8)
         && read_u64(first) & mask(7) == word(b"HTTP/1.")
 }
 
 /// Skips a hole of `ahead` bytes whose content does not matter.
 #[inline(always)]
-unsafe fn jump<W: World>(flow: &Flow<W>, ahead: u32) -> bool {
-    let dir = flow.dir;
+unsafe fn jump<W: World>(scan: &Scan<W>, ahead: u32) -> bool {
+    let dir = scan.dir;
     let skippable = (*dir).state == state::IGNORE
         || (*dir).state & state::SKIPS != 0
             && (*dir).state < state::H2_AHEAD
@@ -641,7 +696,7 @@ unsafe fn jump<W: World>(flow: &Flow<W>, ahead: u32) -> bool {
                 (*dir).state = state::H2_FRAME;
             }
         } else {
-            skip(dir, (*flow.conn).mode, ahead);
+            skip(dir, (*scan.conn).mode, ahead);
         }
         (*dir).next = (*dir).next.wrapping_add(ahead);
     }
@@ -651,23 +706,23 @@ unsafe fn jump<W: World>(flow: &Flow<W>, ahead: u32) -> bool {
 /// A body that was announced with `Expect: 100-continue` may never come: after a final answer without a 100 the
 /// client may go on with its next request (RFC 9110, 10.1.1).
 #[inline(always)]
-unsafe fn declined<W: World>(flow: &Flow<W>, offset: u32, len: u32) {
-    if flow.answers || (*flow.conn).outstanding() != 0 {
+unsafe fn declined<W: World>(scan: &Scan<W>, offset: u32, len: u32) {
+    if scan.answers() || (*scan.conn).outstanding() != 0 {
         return;
     }
-    let first = (&raw mut (*flow.scratch).peek).cast::<u8>();
-    if method_begins(&*flow.world, offset, len, first) {
-        head::begin(flow.dir);
+    let first = (&raw mut (*scan.scratch).peek).cast::<u8>();
+    if method_begins(&*scan.world, offset, len, first) {
+        head::begin(scan.dir);
     }
 }
 
 /// Keeps a segment beyond a hole until the hole is filled.
-#[inline(always)]
-unsafe fn keep<W: World>(flow: &Flow<W>) {
+#[inline(never)]
+unsafe fn keep<W: World>(scan: &Scan<W>) {
     let (dir, segment, stash) = (
-        flow.dir,
-        &raw const (*flow.scratch).segment,
-        &raw mut (*flow.scratch).stash,
+        scan.dir,
+        &raw const (*scan.scratch).segment,
+        &raw mut (*scan.scratch).stash,
     );
     let free = !(*dir).stashed & ((1 << STASH_SEGMENTS) - 1);
     let bit = free & free.wrapping_neg();
@@ -683,25 +738,25 @@ unsafe fn keep<W: World>(flow: &Flow<W>) {
     let n = (opaque(wanted.wrapping_sub(1)) & (STASH_BYTES as u32 - 1)) + 1;
     (*stash).seq = (*segment).seq;
     (*stash).len = len;
-    let kept = (*flow.world).load((*segment).offset, (&raw mut (*stash).data).cast::<u8>(), n)
-        && (*flow.world).put_stash(&stash_key(flow, u64::from(bit)), stash);
+    let kept = (*scan.world).load((*segment).offset, (&raw mut (*stash).data).cast::<u8>(), n)
+        && (*scan.world).put_stash(&stash_key(scan, u64::from(bit)), stash);
     if kept {
         if (*dir).stashed == 0 {
-            count_hole(flow, 1);
+            count_hole(scan, 1);
         }
         (*dir).stashed |= bit;
         return;
     }
     // No memory for it: go on behind the hole.
-    lose(flow.slot, Loss::Hole, 1);
-    resume_at(flow, (*segment).seq.wrapping_add(len));
+    lose(scan.slot, Loss::Hole, 1);
+    resume_at(scan, (*segment).seq.wrapping_add(len));
 }
 
 /// A direction begins to wait for a hole to be filled, or (`u64::MAX`, less one) no longer waits.
 #[inline(always)]
-unsafe fn count_hole<W: World>(flow: &Flow<W>, n: u64) {
+unsafe fn count_hole<W: World>(scan: &Scan<W>, n: u64) {
     // The target's own slot, whoever asks: every packet looks there.
-    if let Some(slot) = (*flow.world).slot((*flow.scratch).key.slot) {
+    if let Some(slot) = (*scan.world).slot((*scan.scratch).key.slot) {
         add(&raw mut (*slot).holes, n);
     }
 }
@@ -709,10 +764,10 @@ unsafe fn count_hole<W: World>(flow: &Flow<W>, n: u64) {
 /// The stream is picked up at the next segment, which begins at `seq`. Behind a hole in an HTTP/1 connection's answers
 /// nothing tells which requests they were for.
 #[inline(always)]
-unsafe fn resume_at<W: World>(flow: &Flow<W>, seq: u32) {
-    let dir = flow.dir;
-    if flow.answers && (*flow.conn).mode == 0 && (*dir).flags & flag::FIRST == 0 {
-        (*flow.world).drain(flow.conn, flow.slot, Loss::Desync as u32);
+unsafe fn resume_at<W: World>(scan: &Scan<W>, seq: u32) {
+    let dir = scan.dir;
+    if scan.answers() && (*scan.conn).mode == 0 && (*dir).flags & flag::FIRST == 0 {
+        (*scan.world).drain(scan.conn, scan.slot, Loss::Desync as u32);
     }
     (*dir).next = seq;
     (*dir).state = state::LOST;
@@ -723,104 +778,101 @@ unsafe fn resume_at<W: World>(flow: &Flow<W>, seq: u32) {
 }
 
 #[inline(always)]
-unsafe fn stash_key<W>(flow: &Flow<W>, bit: u64) -> StashKey {
+unsafe fn stash_key<W>(scan: &Scan<W>, bit: u64) -> StashKey {
     StashKey {
-        conn: (*flow.conn).id | u64::from(flow.answers) << 63,
+        conn: (*scan.conn).id | u64::from(scan.answers()) << 63,
         index: bit,
     }
 }
 
-/// What a run over the kept segments works with.
-#[repr(C)]
-pub struct Replay<W> {
-    flow: Flow<W>,
-    /// The next index, as a bit.
-    bit: u32,
-    /// Indexes looked at since one was read.
-    idle: u32,
+/// Kept segments are read next.
+#[inline(always)]
+unsafe fn replay(scratch: *mut Scratch, turn: u32) {
+    (*scratch).turn = turn;
+    (*scratch).bit = 1;
+    (*scratch).idle = 0;
 }
 
-/// Reads the kept segments that the stream has come to.
-#[inline(always)]
-unsafe fn replay<W: World>(flow: &Flow<W>) {
-    let mut replay = Replay {
-        flow: Flow { ..*flow },
-        bit: 1,
-        idle: 0,
-    };
-    W::replay(&mut replay);
-    if (*flow.dir).stashed == 0 {
-        count_hole(flow, u64::MAX);
+/// Looks at one kept segment, and points at it where the stream has come to it; false when no other can be read.
+#[inline(never)]
+unsafe fn next_kept<W: World>(scan: &Scan<W>) -> bool {
+    let (dir, scratch) = (scan.dir, scan.scratch);
+    if (*dir).stashed == 0 || (*scratch).idle > STASH_SEGMENTS as u32 {
+        return false;
     }
-}
-
-/// Looks at one kept segment; true when no other can be read.
-///
-/// # Safety
-/// As [`World`] says of its pointers.
-#[inline(always)]
-pub unsafe fn replay_step<W: World>(replay: &mut Replay<W>) -> bool {
-    let bit = replay.bit;
-    replay.bit = if bit >= 1 << (STASH_SEGMENTS - 1) {
+    let bit = (*scratch).bit;
+    (*scratch).bit = if bit >= 1 << (STASH_SEGMENTS - 1) {
         1
     } else {
         bit << 1
     };
-    replay.idle += 1;
-    let (dir, scratch) = (replay.flow.dir, replay.flow.scratch);
-    if (*dir).stashed == 0 {
+    let bit = forget(scratch, bit);
+    (*scratch).idle += 1;
+    if (*dir).stashed & bit == 0 {
         return true;
     }
-    if (*dir).stashed & bit != 0 {
-        let key = stash_key(&replay.flow, u64::from(bit));
-        let Some(stash) = (*replay.flow.world).stash(&key) else {
-            (*dir).stashed &= !bit;
-            return false;
-        };
-        let mut word = 0;
-        while word < STASH_BYTES / 8 {
-            (*scratch).stash.data[word] = (*stash).data[word];
-            word += 1;
-        }
-        if place(&replay.flow, (*stash).seq, 0, (*stash).len, true) {
-            (*dir).stashed &= !bit;
-            (*replay.flow.world).remove_stash(&key);
-            replay.idle = 0;
-        }
+    let key = stash_key(scan, u64::from(bit));
+    let Some(stash) = (*scan.world).stash(&key) else {
+        (*dir).stashed &= !bit;
+        return true;
+    };
+    if !place(scan, (*stash).seq, 0, (*stash).len, true) {
+        return true;
     }
-    replay.idle > STASH_SEGMENTS as u32
+    // Backwards: behind the last step both pointers are still within what they point into, as the verifier wants it.
+    let last = STASH_BYTES / 8 - 1;
+    let mut from = (&raw const (*stash).data)
+        .cast::<u64>()
+        .cast_mut()
+        .add(last);
+    let mut to = (&raw mut (*scratch).stash.data).cast::<u64>().add(last);
+    let mut words = STASH_BYTES / 8;
+    while words > 0 {
+        *to = *from;
+        (from, to) = (chosen(from.sub(1)), chosen(to.sub(1)));
+        fence(to);
+        words -= 1;
+    }
+    (*dir).stashed &= !bit;
+    (*scan.world).remove_stash(&key);
+    (*scratch).idle = 0;
+    true
 }
 
 /// What a window can hold at the most that matters here: an acknowledgement further ahead is none of this stream.
 const ACKED_AHEAD: u32 = 1 << 24;
 
 /// Goes on behind a hole that will not be filled, at the first segment that is kept: the receiver acknowledged more, so
-/// it has what we miss, and it will not come again.
+/// it has what we miss, and it will not come again. True when kept segments are to be read, under the lock that is held.
 #[inline(always)]
-unsafe fn pass_hole<W: World>(flow: &Flow<W>, ack: u32) {
-    let dir = flow.dir;
+unsafe fn pass_hole<W: World>(scan: &Scan<W>, ack: u32) -> bool {
+    let dir = scan.dir;
     if !lock::<W>(dir) {
-        return;
+        return false;
     }
     let next = (*dir).next;
     let mut nearest = u32::MAX;
     let mut bit = 1u32;
     while bit < 1 << STASH_SEGMENTS {
-        if let Some(stash) = (*flow.world).stash(&stash_key(flow, u64::from(bit))) {
+        if let Some(stash) = (*scan.world).stash(&stash_key(scan, u64::from(bit))) {
             let ahead = (*stash).seq.wrapping_sub(next);
             nearest = if ahead < nearest { ahead } else { nearest };
         }
+        nearest = forget(scan.scratch, nearest);
         bit <<= 1;
+        fence(dir);
     }
     let acked = ack.wrapping_sub(next);
     if acked < ACKED_AHEAD && acked > nearest {
         // Where nothing was read yet, what lies before the first message is of no interest.
         if (*dir).flags & flag::FIRST == 0 {
-            lose(flow.slot, Loss::Hole, 1);
+            lose(scan.slot, Loss::Hole, 1);
         }
         (*dir).flags &= !flag::GUESS;
-        resume_at(flow, next.wrapping_add(nearest));
-        replay(flow);
+        resume_at(scan, next.wrapping_add(nearest));
+        replay(scan.scratch, turn::BACK);
+        return true;
     }
-    release(flow);
+    release(scan);
+    false
 }

@@ -12,17 +12,15 @@ use owlk8s_ebpf_abi::{
     StashKey, StreamKey, StreamValue, TABLE, edge,
 };
 use owlk8s_ebpf_machine::scan::{self, Scan};
-use owlk8s_ebpf_machine::{Replay, Spin, World, add, drain, parse, replay_step};
+use owlk8s_ebpf_machine::{Spin, World, add, chosen, drain, frame, parse, turn};
 
 use crate::maps::{
     CONNS, EDGES, EMPTY_TABLE, FRAGS, FREE_ROWS, METHODS, RECENT, RECENT_HEAD, ROW_INDEX, ROWS,
     SCRATCH, SLOTS, STASH, STREAMS, TABLES,
 };
 
-/// Steps over one segment: more than the largest (512 KiB) can take, a byte a step.
+/// Steps over a window, and windows of all that is read for a packet: more than the largest (512 KiB) can take.
 const STEPS: u32 = 1 << 20;
-/// Looks at kept segments: each of the 16 may wait for each other.
-const REPLAYS: u32 = 17 * 16;
 /// How often a CPU asks for a direction that another works on before it gives the segment up: some 0.3 ms.
 const SPINS: u32 = 1 << 16;
 /// Older connections that are looked for to let one go for a new one; most of them may be gone by themselves.
@@ -35,12 +33,16 @@ pub struct Kernel {
     pub skb: *mut __sk_buff,
 }
 
+unsafe extern "C" fn turns(_: u32, scan: *mut c_void) -> i64 {
+    i64::from(turn(&mut *scan.cast::<Scan<Kernel>>()))
+}
+
 unsafe extern "C" fn step(_: u32, scan: *mut c_void) -> i64 {
     i64::from(scan::step(&mut *scan.cast::<Scan<Kernel>>()))
 }
 
-unsafe extern "C" fn replay(_: u32, replay: *mut c_void) -> i64 {
-    i64::from(replay_step(&mut *replay.cast::<Replay<Kernel>>()))
+unsafe extern "C" fn frames(_: u32, scan: *mut c_void) -> i64 {
+    i64::from(scan::frame_step(&mut *scan.cast::<Scan<Kernel>>()))
 }
 
 unsafe extern "C" fn evict(_: u32, kernel: *mut c_void) -> i64 {
@@ -52,17 +54,15 @@ unsafe extern "C" fn spin(_: u32, spin: *mut c_void) -> i64 {
 }
 
 // Global functions: the verifier looks at each once, knowing nothing of its callers, so the paths through one do not
-// multiply those through another. It asks for the null checks.
+// multiply those through another. It asks for the null checks; and for the look-ups, see `verifier` of the machine.
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-unsafe extern "C" fn owlk8s_parse(
-    skb: *mut __sk_buff,
-    scratch: *mut Scratch,
-    slot_id: u32,
-    slot: *mut Slot,
-) -> u32 {
-    if scratch.is_null() || slot.is_null() {
+unsafe extern "C" fn owlk8s_parse(skb: *mut __sk_buff, slot_id: u32, slot: *mut Slot) -> u32 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
+        return 0;
+    };
+    if slot.is_null() {
         return 0;
     }
     u32::from(parse(&Kernel { skb }, scratch, slot_id, slot))
@@ -70,17 +70,15 @@ unsafe extern "C" fn owlk8s_parse(
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-unsafe extern "C" fn owlk8s_read(
-    skb: *mut __sk_buff,
-    conn: *mut Conn,
-    slot: *mut Slot,
-    scratch: *mut Scratch,
-    how: u32,
-) -> u32 {
-    if conn.is_null() || slot.is_null() || scratch.is_null() {
+unsafe extern "C" fn owlk8s_frame(skb: *mut __sk_buff, conn: *mut Conn, how: u32) -> u32 {
+    if conn.is_null() {
         return 0;
     }
-    scan::read(&Kernel { skb }, conn, slot, scratch, how);
+    let (Some(slot), Some(scratch)) = (SLOTS.get_ptr_mut((*conn).slot), SCRATCH.get_ptr_mut(0))
+    else {
+        return 0;
+    };
+    frame(&Kernel { skb }, conn, slot, scratch, how);
     0
 }
 
@@ -171,8 +169,7 @@ impl World for Kernel {
     #[inline(always)]
     unsafe fn insert_conn(&self, key: &ConnKey, conn: *const Conn) -> Option<*mut Conn> {
         if CONNS.insert(key, &*conn, u64::from(BPF_ANY)).is_err() {
-            let mut kernel = Kernel { skb: self.skb };
-            bpf_loop(EVICTIONS, evict as *mut c_void, (&raw mut kernel).cast(), 0);
+            self.make_room();
             if CONNS.insert(key, &*conn, u64::from(BPF_ANY)).is_err() {
                 return None;
             }
@@ -251,13 +248,13 @@ impl World for Kernel {
     }
 
     #[inline(always)]
-    unsafe fn parse(&self, scratch: *mut Scratch, slot_id: u32, slot: *mut Slot) -> bool {
-        owlk8s_parse(self.skb, scratch, slot_id, slot) != 0
+    unsafe fn parse(&self, slot_id: u32, slot: *mut Slot) -> bool {
+        owlk8s_parse(self.skb, slot_id, slot) != 0
     }
 
     #[inline(always)]
-    unsafe fn read(&self, conn: *mut Conn, slot: *mut Slot, scratch: *mut Scratch, how: u32) {
-        owlk8s_read(self.skb, conn, slot, scratch, how);
+    unsafe fn frame(&self, conn: *mut Conn, how: u32) {
+        owlk8s_frame(self.skb, conn, how);
     }
 
     #[inline(always)]
@@ -266,7 +263,17 @@ impl World for Kernel {
     }
 
     #[inline(always)]
-    unsafe fn run(scan: &mut Scan<Self>) {
+    unsafe fn turns(scan: &mut Scan<Self>) {
+        bpf_loop(STEPS, turns as *mut c_void, (&raw mut *scan).cast(), 0);
+    }
+
+    #[inline(always)]
+    unsafe fn frames(scan: &mut Scan<Self>) {
+        bpf_loop(STEPS, frames as *mut c_void, (&raw mut *scan).cast(), 0);
+    }
+
+    #[inline(always)]
+    unsafe fn steps(scan: &mut Scan<Self>) {
         bpf_loop(STEPS, step as *mut c_void, (&raw mut *scan).cast(), 0);
     }
 
@@ -274,11 +281,6 @@ impl World for Kernel {
     unsafe fn spin(state: &mut Spin) -> bool {
         bpf_loop(SPINS, spin as *mut c_void, (&raw mut *state).cast(), 0);
         state.taken()
-    }
-
-    #[inline(always)]
-    unsafe fn replay(state: &mut Replay<Self>) {
-        bpf_loop(REPLAYS, replay as *mut c_void, (&raw mut *state).cast(), 0);
     }
 }
 
@@ -295,9 +297,9 @@ impl Kernel {
             // SAFETY: an element of the array. Two CPUs may count one for two, and that is evidence enough.
             unsafe {
                 let seen = if before == edge::REQUESTS {
-                    &raw mut (*slot).heard
+                    chosen(&raw mut (*slot).heard)
                 } else {
-                    &raw mut (*slot).unheard
+                    chosen(&raw mut (*slot).unheard)
                 };
                 *seen = (*seen).wrapping_add(1);
             }
@@ -316,6 +318,13 @@ impl Kernel {
         if let Some(recent) = RECENT.get_ptr_mut((place % RECENT_SIZE) as u32) {
             *recent = *key;
         }
+    }
+
+    /// Lets a connection go. Apart, since no pointer may be where another's words were on the stack.
+    #[inline(never)]
+    unsafe fn make_room(&self) {
+        let mut kernel = Kernel { skb: self.skb };
+        bpf_loop(EVICTIONS, evict as *mut c_void, (&raw mut kernel).cast(), 0);
     }
 
     /// Lets the oldest connection go, and counts what waited on it; true when one went or there is none.

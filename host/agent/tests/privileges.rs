@@ -1,4 +1,4 @@
-//! The least privilege: an ordinary user with three capabilities counts exactly, and each that is taken away is named.
+//! The least privilege: an ordinary user with two capabilities counts exactly, and each that is taken away is named.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where it fails")]
 
@@ -11,7 +11,7 @@ use common::lab::need;
 use common::{Agent, Lab, Nginx, within};
 
 /// The default hook needs no other.
-const NEEDED: [&str; 3] = ["bpf", "net_raw", "perfmon"];
+const NEEDED: [&str; 2] = ["bpf", "net_raw"];
 
 /// The agent's arguments to `setpriv`: user 65534 with `capabilities` and no way to more.
 fn unprivileged(capabilities: &[&str]) -> Vec<String> {
@@ -36,7 +36,7 @@ fn unprivileged(capabilities: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn an_ordinary_user_with_three_capabilities_counts_exactly() {
+fn an_ordinary_user_with_two_capabilities_counts_exactly() {
     let lab = Lab::new(1);
     let nginx = Nginx::start(&lab, "p1");
     let mut command = lab.command("node", "setpriv");
@@ -50,10 +50,10 @@ fn an_ordinary_user_with_three_capabilities_counts_exactly() {
         line.split_whitespace().nth(1).unwrap().to_owned()
     };
     assert_eq!(line("Uid:"), "65534");
-    // CAP_NET_RAW is 13, CAP_PERFMON 38, CAP_BPF 39.
-    let three = 1u64 << 13 | 1 << 38 | 1 << 39;
+    // CAP_NET_RAW is 13, CAP_BPF 39.
+    let two = 1u64 << 13 | 1 << 39;
     for set in ["CapPrm:", "CapEff:", "CapBnd:"] {
-        assert_eq!(u64::from_str_radix(&line(set), 16).unwrap(), three, "{set}");
+        assert_eq!(u64::from_str_radix(&line(set), 16).unwrap(), two, "{set}");
     }
     let before = nginx.requests();
     nginx.load(1);

@@ -156,7 +156,7 @@ fn missing_capabilities_are_named_in_the_first_line() {
     assert_eq!(
         String::from_utf8(out.stderr).unwrap(),
         "owlk8s: CAP_BPF (loads the filter) and CAP_NET_RAW (opens packet sockets) are missing: run as root, or grant \
-         CAP_BPF, CAP_NET_RAW, CAP_PERFMON (in Kubernetes: add them under securityContext.capabilities)\n"
+         CAP_BPF, CAP_NET_RAW (in Kubernetes: add them under securityContext.capabilities)\n"
     );
 }
 

@@ -15,8 +15,9 @@
 //! ```
 //!
 //! All calls are synchronous and short: attaching takes about 10 µs a target, reading 5,000 targets about a
-//! millisecond or two, detaching waits 11 ms for the kernel however many targets go at once. Needs CAP_BPF, CAP_PERFMON
-//! (for the verifier to accept the program) and CAP_NET_RAW, which root has; what is missing is named by the error.
+//! millisecond or two, detaching waits 11 ms for the kernel however many targets go at once. Needs CAP_BPF and
+//! CAP_NET_RAW, which root has; what is missing is named by the error. With CAP_PERFMON the kernel puts no barriers against
+//! Spectre into the program, which then costs less a packet; kernels older than those it was tried on may insist on it.
 //!
 //! Some data paths bypass the node's end of a pod's link. A target there is told from a quiet one (`blind` in its reading),
 //! and read at one of the places that [`Wanted::beyond`] names: in the pod's namespace (CAP_SYS_ADMIN) or on its cgroup

@@ -3,11 +3,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test panics where it fails")]
 
+#[path = "veth/lab.rs"]
+mod lab;
+
 use std::collections::HashSet;
 use std::thread;
 
 use caps::{CapSet, Capability};
-use owlk8s_model::UnixNanos;
+use lab::{Pod, alone, get, on_a_node};
+use owlk8s_model::{TargetId, TargetReading, UnixNanos};
 use owlk8s_probe::{Interface, Options, Probe, ProbeError};
 
 fn small() -> Options {
@@ -50,18 +54,36 @@ fn without_cap_net_raw_it_is_named_with_the_interface() {
 }
 
 #[test]
-fn without_cap_perfmon_it_is_named() {
-    let kept = [Capability::CAP_BPF, Capability::CAP_NET_RAW];
-    let text = with(kept, || Probe::load_with(small()).err().unwrap()).to_string();
-    assert!(text.contains("CAP_PERFMON is missing"), "{text}");
-    assert!(
-        text.lines().count() < 20,
-        "the verifier's whole log is no help: {text}"
-    );
+fn two_capabilities_are_all_it_needs_to_count() {
+    let _alone = alone();
+    on_a_node(|| {
+        let pod = Pod::start(1);
+        let interface = Interface::named(&pod.interface).unwrap();
+        let kept = [Capability::CAP_BPF, Capability::CAP_NET_RAW];
+        let server = pod.servers[0];
+        let reading = with(kept, move || {
+            let mut probe = Probe::load_with(small()).unwrap();
+            probe.attach("pod".into(), interface).unwrap();
+            get(server, [200, 404, 200]);
+            let reading = probe.read(UnixNanos(1)).unwrap();
+            probe.sweep().unwrap();
+            probe.detach(&"pod".into()).unwrap();
+            reading
+        });
+        let Some(TargetReading::Active { counters, rows, .. }) =
+            reading.targets.get(&TargetId::from("pod"))
+        else {
+            panic!("{reading:?}");
+        };
+        let mut seen: Vec<_> = rows.iter().map(|row| (row.status, row.count)).collect();
+        seen.sort_unstable();
+        assert_eq!(seen, [(200, 2), (404, 1)]);
+        assert_eq!((counters.started, counters.losses.len()), (3, 0));
+    });
 }
 
 #[test]
-fn three_capabilities_are_all_it_needs() {
+fn cap_perfmon_is_taken_where_it_is_granted() {
     let kept = [
         Capability::CAP_BPF,
         Capability::CAP_PERFMON,
@@ -69,10 +91,7 @@ fn three_capabilities_are_all_it_needs() {
     ];
     let attached = with(kept, || {
         let mut probe = Probe::load_with(small())?;
-        probe.attach("a".into(), Interface::named("lo")?)?;
-        probe.read(UnixNanos(0))?;
-        probe.sweep()?;
-        probe.detach(&"a".into())
+        probe.attach("a".into(), Interface::named("lo")?)
     });
     assert!(attached.is_ok(), "{}", attached.unwrap_err());
 }

@@ -26,14 +26,10 @@ pub(super) fn of_map(error: &io::Error) -> String {
 pub(crate) fn of_program(error: &io::Error, log: &str) -> String {
     match error.raw_os_error() {
         // The verifier says "!root" for what only CAP_PERFMON (or CAP_SYS_ADMIN) allows.
-        Some(libc::EACCES | libc::EPERM) if log.contains("!root") => {
-            format!("CAP_PERFMON is missing ({ADD})")
-        }
+        Some(libc::EACCES | libc::EPERM) if log.contains("!root") => perfmon_is_missing(),
         Some(libc::EPERM) => not_permitted(),
-        // Some of what it allows is refused in other words.
-        Some(libc::EACCES) if lacks(Capability::CAP_PERFMON) => {
-            format!("CAP_PERFMON is missing ({ADD})")
-        }
+        // Some of what it allows is refused in other words, or has more paths than the verifier follows.
+        Some(libc::EACCES | libc::E2BIG) if lacks(Capability::CAP_PERFMON) => perfmon_is_missing(),
         Some(libc::E2BIG) => format!(
             "its verifier, on kernel {}, gives up on the program's size",
             sys::kernel_release()
@@ -119,6 +115,14 @@ pub(super) fn chain(error: &dyn Error) -> String {
     text
 }
 
+/// Newer kernels need it not, and put barriers where a program might be used for Spectre; older ones refuse.
+fn perfmon_is_missing() -> String {
+    format!(
+        "CAP_PERFMON is missing, and kernel {} does not accept the program without it ({ADD})",
+        sys::kernel_release()
+    )
+}
+
 fn not_permitted() -> String {
     if lacks(Capability::CAP_BPF) {
         return format!("CAP_BPF is missing ({ADD}; kernels before 5.8 want CAP_SYS_ADMIN)");
@@ -182,7 +186,19 @@ mod tests {
             &io::Error::from_raw_os_error(libc::EACCES),
             "R1 pointer arithmetic on map_value prohibited for !root",
         );
-        assert!(remedy.contains("CAP_PERFMON"), "{remedy}");
+        assert!(remedy.contains("CAP_PERFMON is missing"), "{remedy}");
+    }
+
+    #[test]
+    fn program_too_large_without_perfmon_is_for_want_of_it() {
+        let too_large = || of_program(&io::Error::from_raw_os_error(libc::E2BIG), "");
+        // Capabilities belong to a thread.
+        let limited = std::thread::spawn(move || {
+            caps::clear(None, CapSet::Effective).expect("giving up is always allowed");
+            too_large()
+        });
+        let remedy = limited.join().expect("no panic");
+        assert!(remedy.contains("CAP_PERFMON is missing"), "{remedy}");
     }
 
     #[test]
