@@ -4,6 +4,7 @@
 //! What the API server invents (uid, time, the ends of names) is invented then.
 
 mod managed;
+#[macro_use]
 mod metadata;
 mod namespace;
 mod node;
