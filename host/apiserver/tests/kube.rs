@@ -78,9 +78,10 @@ async fn watcher_lists_again_when_its_version_is_too_old() {
     soon(server.watching("services")).await;
 
     server.silence_watches();
-    server.end_watches();
     cluster.add(service("shop", "user"));
     server.compact();
+    server.end_watches();
+    soon(server.until(|server| server.count("watch", "services") == 2)).await;
     server.resume_watches();
     let error = soon(events.try_next_event()).await.unwrap_err();
     let watcher::Error::WatchError(status) = error else {
