@@ -100,16 +100,14 @@ fn fold_target(
             now.interface.clone_from(interface);
             now.hook = Some(*hook);
             now.hook_reason.clone_from(hook_reason);
-            now.totals = totals(before.map(|b| &b.totals), counters, rows, include_probes);
+            now.blind = blind.is_some();
+            let before = before.map(|b| &b.totals);
+            now = now.with_totals(totals(before, counters, rows, include_probes));
             now.rows.clone_from(rows);
             now.grpc.clone_from(grpc);
             (now.status, now.reason) = match blind {
                 None => health(counters, &now.totals),
-                Some(why) => {
-                    now.blind = true;
-                    now.totals.coverage = 0.0;
-                    (Status::Degraded, format!("blind: {why}"))
-                }
+                Some(why) => (Status::Degraded, format!("blind: {why}")),
             };
         }
     }
@@ -180,6 +178,7 @@ impl Totals {
 
 /// Coverage below this is not green.
 const COVERAGE_GREEN: f64 = 0.999;
+
 fn health(counters: &Counters, totals: &Totals) -> (Status, String) {
     if counters.tls > 0 && counters.started == 0 {
         return (Status::Degraded, "speaks TLS: RED not available".to_owned());

@@ -183,16 +183,21 @@ impl TargetSnapshot {
                 ..*row
             }
         });
-        let mut totals = self.totals.since(&earlier.totals);
-        if self.blind {
-            totals.coverage = 0.0;
-        }
         Self {
-            totals,
             rows: rows.filter(|row| row.count > 0).collect(),
             grpc: grpc.filter(|row| row.count > 0).collect(),
             ..self.clone()
         }
+        .with_totals(self.totals.since(&earlier.totals))
+    }
+
+    /// The same with other totals, of which nothing is covered where nothing can be seen.
+    #[must_use]
+    pub fn with_totals(self, mut totals: Totals) -> Self {
+        if self.blind {
+            totals.coverage = 0.0;
+        }
+        Self { totals, ..self }
     }
 }
 
@@ -231,7 +236,7 @@ impl Totals {
     }
 
     /// `1 - sum(losses) / seen`; 1 where nothing was seen.
-    pub(crate) fn coverage_of(seen: u64, losses: &Losses) -> f64 {
+    pub fn coverage_of(seen: u64, losses: &Losses) -> f64 {
         let lost: u64 = losses.values().sum();
         if seen == 0 {
             1.0

@@ -5,16 +5,12 @@ use owlk8s_model::{GrpcRow, Row, TargetSnapshot, Totals};
 
 /// Counts of both; names and gauges of `later`.
 pub(crate) fn plus(earlier: &TargetSnapshot, later: &TargetSnapshot) -> TargetSnapshot {
-    let mut totals = plus_totals(&earlier.totals, &later.totals);
-    if later.blind {
-        totals.coverage = 0.0;
-    }
     TargetSnapshot {
-        totals,
         rows: plus_rows(&earlier.rows, &later.rows),
         grpc: plus_grpc(&earlier.grpc, &later.grpc),
         ..later.clone()
     }
+    .with_totals(plus_totals(&earlier.totals, &later.totals))
 }
 
 fn plus_totals(earlier: &Totals, later: &Totals) -> Totals {
@@ -22,7 +18,6 @@ fn plus_totals(earlier: &Totals, later: &Totals) -> Totals {
     for (name, count) in &earlier.losses {
         *losses.entry(name.clone()).or_default() += count;
     }
-    let lost: u64 = losses.values().sum();
     let seen = earlier.seen + later.seen;
     Totals {
         requests: earlier.requests + later.requests,
@@ -31,11 +26,7 @@ fn plus_totals(earlier: &Totals, later: &Totals) -> Totals {
         aborted: earlier.aborted + later.aborted,
         in_flight: later.in_flight,
         seen,
-        coverage: if seen == 0 {
-            1.0
-        } else {
-            1.0 - lost as f64 / seen as f64
-        },
+        coverage: Totals::coverage_of(seen, &losses),
         duration_last_ns: later.duration_last_ns,
         duration_sum_ns: earlier.duration_sum_ns + later.duration_sum_ns,
         duration_count: earlier.duration_count + later.duration_count,
