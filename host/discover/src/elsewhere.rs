@@ -56,9 +56,16 @@ struct Seen {
     addresses: Option<Vec<Address>>,
 }
 
-/// The latest look at all namespaces.
+/// A look at all namespaces, and at our links, some of which lead there.
+#[derive(Debug)]
+struct Look {
+    links: Vec<Link>,
+    seen: Vec<Seen>,
+}
+
+/// The latest look.
 #[derive(Debug, Default)]
-pub(crate) struct Namespaces(Mutex<Option<(Instant, Arc<Vec<Seen>>)>>);
+pub(crate) struct Namespaces(Mutex<Option<(Instant, Arc<Look>)>>);
 
 /// The better first: each, or why not there.
 pub(crate) async fn places(
@@ -90,12 +97,10 @@ async fn inside(
     target: &Target,
     link: Option<&Interface>,
 ) -> Result<Elsewhere, ElsewhereError> {
-    // Listing the links gives each namespace that one of them leads to an id, which is asked for below.
-    let links = kernel.links().await?;
-    let seen = namespaces.look(kernel).await?;
-    let peer = link.and_then(|link| peer_of(&links, link));
+    let look = namespaces.look(kernel).await?;
+    let peer = link.and_then(|link| peer_of(&look.links, link));
     let (found, index) =
-        choose(&seen, peer, &target.ips).ok_or_else(|| no_namespace(target, &seen))?;
+        choose(&look.seen, peer, &target.ips).ok_or_else(|| no_namespace(target, &look.seen))?;
     Ok(Elsewhere::Inside {
         interface: Interface {
             name: name_inside(found, index).await,
@@ -163,19 +168,21 @@ async fn name_inside(seen: &Seen, index: u32) -> String {
 }
 
 impl Namespaces {
-    async fn look(&self, kernel: &Kernel) -> Result<Arc<Vec<Seen>>, NetlinkError> {
+    async fn look(&self, kernel: &Kernel) -> Result<Arc<Look>, NetlinkError> {
         let mut latest = self.0.lock().await;
-        if let Some((at, seen)) = &*latest
+        if let Some((at, look)) = &*latest
             && at.elapsed() < FRESH
         {
-            return Ok(Arc::clone(seen));
+            return Ok(Arc::clone(look));
         }
+        // Listing the links gives each namespace that one of them leads to an id, which is asked for below.
+        let links = kernel.links().await?;
         let own = inode("/proc/thread-self/ns/net".as_ref());
         // A namespace that ends while it is looked at is not there any more: no error.
         let found = tokio::task::spawn_blocking(|| inhabitants(Path::new("/")))
             .await
             .unwrap_or_default();
-        let mut all = Vec::new();
+        let mut seen = Vec::new();
         for (_, path) in found {
             let (Some(inode), Ok(namespace)) = (inode(&path), Namespace::open(&path)) else {
                 continue;
@@ -187,16 +194,16 @@ impl Namespaces {
             let Ok(nsid) = kernel.nsid(&namespace).await else {
                 continue;
             };
-            all.push(Seen {
+            seen.push(Seen {
                 path,
                 inode,
                 nsid,
                 addresses: crate::netlink::addresses_inside(&namespace).await.ok(),
             });
         }
-        let all = Arc::new(all);
-        *latest = Some((Instant::now(), Arc::clone(&all)));
-        Ok(all)
+        let look = Arc::new(Look { links, seen });
+        *latest = Some((Instant::now(), Arc::clone(&look)));
+        Ok(look)
     }
 }
 
