@@ -55,6 +55,7 @@ impl Built {
         let discovery = discover(&config.discovery, &config.around).await?;
         let interfaces = Interfaces::new()?;
         let plugins = PluginHost::start(HostOptions {
+            plugins: config.plugins.clone(),
             sinks: config.sinks.clone(),
             plugin_dirs: config.plugin_dirs.clone(),
             secrets: config.secrets.clone(),

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use owlk8s_discover::{DiscoveryConfig, Surroundings};
-use owlk8s_plugin_host::SinkConfig;
+use owlk8s_plugin_host::{PluginsConfig, SinkConfig};
 use serde::Serialize;
 
 pub(crate) use error::ConfigError;
@@ -30,6 +30,7 @@ pub(crate) struct Config {
     pub(crate) admin: Admin,
     pub(crate) probe: Probe,
     pub(crate) discovery: DiscoveryConfig,
+    pub(crate) plugins: PluginsConfig,
     /// Not printed where there is none: what is printed can be added to, and `sinks = []` could not.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) sinks: Vec<SinkConfig>,
@@ -98,9 +99,10 @@ impl Config {
                 path: path.to_owned(),
                 source,
             })?;
-        let problems = owlk8s_plugin_host::check(&config.sinks);
+        let mut problems = config.plugins.check(&config.sinks);
+        problems.extend(owlk8s_plugin_host::check(&config.sinks));
         if !problems.is_empty() {
-            return Err(ConfigError::Sinks {
+            return Err(ConfigError::Plugins {
                 path: path.to_owned(),
                 problems,
             });
@@ -156,6 +158,7 @@ impl Config {
                 client: raw.probe.client,
             },
             discovery: raw.discovery,
+            plugins: raw.plugins,
             secrets: secrets(&sinks, env),
             sinks,
         })

@@ -16,7 +16,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::config::{ConfigError, SinkConfig, check};
+use crate::config::{ConfigError, PluginsConfig, SinkConfig, check};
 use crate::plugin::search_path;
 use crate::status::SinkStatus;
 use memory::Memory;
@@ -25,6 +25,8 @@ use supervisor::Supervisor;
 /// What the plugin host is started with.
 #[derive(Clone, Debug)]
 pub struct HostOptions {
+    /// `[plugins]` of the configuration.
+    pub plugins: PluginsConfig,
     /// `[[sinks]]` of the configuration.
     pub sinks: Vec<SinkConfig>,
     /// `plugin_dirs` of the configuration; the shipped plugins' directories follow by themselves.
@@ -57,7 +59,7 @@ impl Default for Program {
 /// Why the plugin host does not start.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// The sinks cannot be meant as they are written.
+    /// What is configured cannot be meant as they are written.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Config(Vec<ConfigError>),
 }
@@ -74,7 +76,8 @@ impl PluginHost {
     /// Start the plugin process in the background; needs a tokio runtime. A plugin that cannot run is
     /// a status, not an error; so is a plugin process that does not start.
     pub fn start(options: HostOptions) -> Result<Self, StartError> {
-        let errors = check(&options.sinks);
+        let mut errors = check(&options.sinks);
+        errors.extend(options.plugins.check(&options.sinks));
         if !errors.is_empty() {
             return Err(StartError::Config(errors));
         }

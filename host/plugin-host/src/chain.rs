@@ -44,9 +44,9 @@ impl Chain {
         states: &[Vec<u8>],
         desk: Desk,
     ) -> Result<Self, String> {
-        let stage = |index: usize, reference: &str, config: String| {
-            let plugin =
-                Plugin::load(&runtime, reference, dirs).map_err(|error| error.to_string())?;
+        let stage = |index: usize, reference: &str, digest: Option<&str>, config: String| {
+            let plugin = Plugin::load(&runtime, reference, digest, dirs)
+                .map_err(|error| error.to_string())?;
             let state = Mutex::new(states.get(index).cloned().unwrap_or_default());
             Ok::<_, String>(Stage {
                 plugin,
@@ -57,7 +57,12 @@ impl Chain {
         };
         let mut filters = Vec::new();
         for (index, filter) in sink.filters.iter().enumerate() {
-            let stage = stage(index, filter.plugin(), filter.config_json())?;
+            let stage = stage(
+                index,
+                filter.plugin(),
+                filter.digest(),
+                filter.config_json(),
+            )?;
             if stage.plugin.kind() != PluginKind::Filter {
                 return Err(format!(
                     "filters[{index}]: plugin {} is a component of another world: it is a {}, and a filter is needed",
@@ -67,7 +72,12 @@ impl Chain {
             }
             filters.push(stage);
         }
-        let last = stage(filters.len(), &sink.plugin, sink.config_json())?;
+        let last = stage(
+            filters.len(),
+            &sink.plugin,
+            sink.digest.as_deref(),
+            sink.config_json(),
+        )?;
         if last.plugin.kind() == PluginKind::Filter {
             return Err(format!(
                 "plugin {} is a component of another world: it is a filter, and a sink needs a formatter, responder or \

@@ -1,9 +1,10 @@
-//! The `[[sinks]]` of the configuration file: what was typed. [`check`] says what cannot be meant;
+//! The `[plugins]` and `[[sinks]]` of the configuration file: what was typed. [`check`] says what cannot be meant;
 //! what only the plugin can tell (its kind, its own `config`) is checked where it is loaded.
 
 mod check;
 mod endpoint;
 mod limits;
+mod plugins;
 
 use std::collections::BTreeMap;
 
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use check::{ConfigError, check};
 pub use endpoint::{Endpoint, HttpEndpoint};
 pub use limits::{Limits, Size};
+pub use plugins::PluginsConfig;
 
 /// A `config` table for a plugin; it reaches the guest as JSON.
 pub type PluginConfig = serde_json::Map<String, serde_json::Value>;
@@ -25,6 +27,9 @@ pub struct SinkConfig {
     pub name: String,
     /// A shipped name (`simple-log`) or a path to a component.
     pub plugin: String,
+    /// `sha256:` and 64 hex digits; a component that has another one is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
     /// Off: kept in the file, not run.
     #[serde(default = "yes")]
     pub enabled: bool,
@@ -81,6 +86,9 @@ pub enum FilterConfig {
 pub struct ConfiguredFilter {
     /// A shipped name or a path.
     pub plugin: String,
+    /// `sha256:` and 64 hex digits; a component that has another one is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
     /// The filter's own.
     #[serde(default)]
     pub config: PluginConfig,
@@ -91,6 +99,14 @@ impl FilterConfig {
     pub fn plugin(&self) -> &str {
         match self {
             Self::Plugin(plugin) | Self::Configured(ConfiguredFilter { plugin, .. }) => plugin,
+        }
+    }
+
+    /// What its component must have.
+    pub fn digest(&self) -> Option<&str> {
+        match self {
+            Self::Plugin(_) => None,
+            Self::Configured(filter) => filter.digest.as_deref(),
         }
     }
 

@@ -39,7 +39,7 @@ pub use agent::{HostOptions, PluginHost, Program, StartError};
 pub use child::plugin_process;
 pub use config::{
     ConfigError, ConfiguredFilter, Endpoint, FilterConfig, HttpEndpoint, Limits, PluginConfig,
-    SinkConfig, Size, check,
+    PluginsConfig, SinkConfig, Size, check,
 };
 pub use owlk8s_pipeline::{Mode, Select};
 pub use status::{PluginKind, PluginStatus, SinkCounters, SinkState, SinkStatus};

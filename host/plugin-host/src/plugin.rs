@@ -31,6 +31,15 @@ pub(crate) enum LoadError {
         "cannot read plugin {path}: {problem} (give a path to a component, or a shipped plugin's name)"
     )]
     Read { path: String, problem: String },
+    #[error(
+        "plugin {path} has digest {found}, and {wanted} is configured: it was replaced (put the old file back, or \
+         change `digest`)"
+    )]
+    Digest {
+        path: String,
+        found: String,
+        wanted: String,
+    },
     #[error("plugin {path} is no WebAssembly component: {what}")]
     NoComponent { path: String, what: String },
     #[error("plugin {path} does not compile: {problem}")]
@@ -48,17 +57,25 @@ pub(crate) struct Plugin {
 }
 
 impl Plugin {
-    /// Find, read and compile `reference`. Blocks for as long as the compiler takes.
+    /// Find, read and compile `reference`, which must have the digest `wanted`. Blocks for as long as the compiler takes.
     pub(crate) fn load(
         runtime: &Runtime,
         reference: &str,
+        wanted: Option<&str>,
         dirs: &[PathBuf],
     ) -> Result<Self, LoadError> {
         let path = find::find(reference, dirs)?;
         let shown = path.display().to_string();
         let bytes = read(&path)?;
-        check_header(&shown, &bytes)?;
         let digest = format!("sha256:{:x}", Sha256::digest(&bytes));
+        if let Some(wanted) = wanted.filter(|wanted| *wanted != digest) {
+            return Err(LoadError::Digest {
+                path: shown,
+                found: digest,
+                wanted: wanted.to_owned(),
+            });
+        }
+        check_header(&shown, &bytes)?;
         let component = runtime
             .compile(&digest, &bytes)
             .map_err(|error| LoadError::Compile {

@@ -53,9 +53,9 @@ pub(crate) enum ConfigError {
         #[source]
         source: owlk8s_discover::DiscoverError,
     },
-    /// Sinks that cannot be meant as they are written.
+    /// Plugins or sinks that cannot be meant as they are written.
     #[error("{}: {}", path.display(), problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-    Sinks {
+    Plugins {
         path: PathBuf,
         problems: Vec<owlk8s_plugin_host::ConfigError>,
     },

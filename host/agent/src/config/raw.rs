@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use owlk8s_discover::DiscoveryConfig;
-use owlk8s_plugin_host::SinkConfig;
+use owlk8s_plugin_host::{PluginsConfig, SinkConfig};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -16,6 +16,7 @@ pub(super) struct Config {
     pub(super) admin: Admin,
     pub(super) probe: Probe,
     pub(super) discovery: DiscoveryConfig,
+    pub(super) plugins: PluginsConfig,
     pub(super) sinks: Vec<Spanned<SinkConfig>>,
 }
 

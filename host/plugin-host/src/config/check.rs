@@ -7,13 +7,13 @@ use thiserror::Error;
 
 use super::{Endpoint, HttpEndpoint, SinkConfig, Size};
 
-/// Something in a sink's configuration that cannot be meant.
+/// Something in the configuration of plugins that cannot be meant.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("sink {sink}: {field}: {problem}")]
+#[error("{table}: {field}: {problem}")]
 pub struct ConfigError {
-    /// The sink's name.
-    pub sink: String,
-    /// Path of the field in the sink's table.
+    /// `sink NAME`, or `[plugins]`.
+    pub table: String,
+    /// Path of the field in that table.
     pub field: String,
     /// What is wrong with it, and what would be right.
     pub problem: String,
@@ -52,7 +52,7 @@ pub fn check(sinks: &[SinkConfig]) -> Vec<ConfigError> {
 
 fn error(sink: &SinkConfig, field: &str, problem: impl Into<String>) -> ConfigError {
     ConfigError {
-        sink: sink.name.clone(),
+        table: format!("sink {}", sink.name),
         field: field.to_owned(),
         problem: problem.into(),
     }
@@ -72,8 +72,11 @@ fn check_sink(sink: &SinkConfig) -> Vec<ConfigError> {
         );
     }
     check_reference("plugin", &sink.plugin, &mut problem);
+    check_digest("digest", sink.digest.as_deref(), &mut problem);
     for (index, filter) in sink.filters.iter().enumerate() {
-        check_reference(&format!("filters[{index}]"), filter.plugin(), &mut problem);
+        let field = format!("filters[{index}]");
+        check_reference(&field, filter.plugin(), &mut problem);
+        check_digest(&format!("{field}.digest"), filter.digest(), &mut problem);
     }
     for (index, column) in sink.columns.iter().enumerate() {
         if column.strip_prefix(crate::LABEL).is_none_or(str::is_empty) {
@@ -107,6 +110,22 @@ fn check_reference(field: &str, plugin: &str, problem: &mut impl FnMut(&str, Str
             field,
             format!(
                 "{plugin}: this version does not pull from registries; give a path to the component"
+            ),
+        );
+    }
+}
+
+/// As `sha256sum` prints it, with the algorithm in front.
+fn check_digest(field: &str, digest: Option<&str>, problem: &mut impl FnMut(&str, String)) {
+    let is_hex =
+        |hex: &str| hex.len() == 64 && hex.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
+    if let Some(digest) = digest
+        && !digest.strip_prefix("sha256:").is_some_and(is_hex)
+    {
+        problem(
+            field,
+            format!(
+                "{digest:?} is no digest; write \"sha256:\" and what `sha256sum` prints for the component"
             ),
         );
     }

@@ -101,6 +101,10 @@ fn each_mistake_has_one_message_that_names_sink_field_and_remedy() {
             "sink a: endpoints.x.path: \"x\" must begin with `/`, like `/metrics`",
         ),
         (
+            "digest = \"sha256:ABC\"",
+            "sink a: digest: \"sha256:ABC\" is no digest; write \"sha256:\" and what `sha256sum` prints for the component",
+        ),
+        (
             "limits.memory = 1",
             "sink a: limits.memory: 1B is too little; 1MiB is the least",
         ),
@@ -129,4 +133,47 @@ fn two_sinks_cannot_share_a_name_or_a_listener() {
             "sink a: endpoints.x.listen: sink a listens on 127.0.0.1:9 already; choose another port",
         ]
     );
+}
+
+#[test]
+fn each_mistake_in_the_plugins_table_names_field_and_remedy() {
+    let sinks = parse(
+        "[[sinks]]\nname = \"a\"\nplugin = \"p\"\nfilters = [\"f\", \"g\"]\n\
+         [[sinks]]\nname = \"b\"\nplugin = \"p\"\nenabled = false\n",
+    )
+    .expect("parses");
+    for (line, expected) in [
+        (
+            "cache_dir = \"cache\"",
+            "[plugins]: cache_dir: \"cache\" is relative; write a path that begins with `/`, or \"\" to keep nothing",
+        ),
+        (
+            "compile_time = \"0s\"",
+            "[plugins]: compile_time: 0 lets no plugin compile; the default is 1m",
+        ),
+        (
+            "compile_memory = \"1MiB\"",
+            "[plugins]: compile_memory: 1MiB is too little; 64MiB is the least",
+        ),
+        (
+            "max = 2",
+            "[plugins]: max: the sinks have 3 plugins and filters, and 2 may run; raise max, or disable sinks",
+        ),
+    ] {
+        let plugins: PluginsConfig = toml::from_str(line).expect(line);
+        let errors: Vec<String> = plugins
+            .check(&sinks)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(errors, [expected], "{line}");
+    }
+    let nothing_kept: PluginsConfig =
+        toml::from_str("cache_dir = \"\"\nstate_dir = \"\"\nmax = 3").expect("parses");
+    assert_eq!(nothing_kept.check(&sinks), []);
+    assert_eq!(
+        (nothing_kept.cache_dir(), nothing_kept.state_dir()),
+        (None, None)
+    );
+    assert!(toml::from_str::<PluginsConfig>("cash_dir = \"\"").is_err());
 }

@@ -9,7 +9,7 @@ use owlk8s_model::{
     Direction, Histogram, Method, Protocol, Row, Snapshot, Status, TargetSnapshot, Temporality,
     Totals, UnixNanos, Window,
 };
-use owlk8s_plugin_host::{HostOptions, PluginHost, Program, SinkConfig, SinkStatus};
+use owlk8s_plugin_host::{HostOptions, PluginHost, PluginsConfig, Program, SinkConfig, SinkStatus};
 use serde::Deserialize;
 
 /// For what takes milliseconds: this machine may be busy.
@@ -73,6 +73,11 @@ pub(crate) fn options(sinks: &str, dir: &tempfile::TempDir) -> HostOptions {
         }
     }
     HostOptions {
+        plugins: PluginsConfig {
+            cache_dir: dir.path().join("cache"),
+            state_dir: dir.path().join("state"),
+            ..PluginsConfig::default()
+        },
         sinks: toml::from_str::<File>(&text).unwrap().sinks,
         plugin_dirs: vec![dir.path().to_owned()],
         secrets: BTreeMap::new(),
