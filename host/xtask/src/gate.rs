@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use crate::compile;
+use crate::deploy;
 use crate::plan::Toolchain;
 use crate::run::{announce, human, run};
 use crate::workspace::{cargo, native_target, path};
@@ -20,6 +21,9 @@ type Check = fn(Toolchain) -> Result<()>;
 const CHECKS: &[(&str, Check)] = &[
     ("formatting", |_| formatting()),
     ("lock files", |_| lock_files()),
+    ("deploy: the chart and what it renders", |_| {
+        deploy::deploy(true)
+    }),
     ("build: kernel program", compile::ebpf),
     ("lints: kernel program", |_| ebpf_lints()),
     ("lints: plugins", |_| plugin_lints()),

@@ -4,7 +4,9 @@
 //! It knows the layout of the checkout and nothing of what the crates do.
 
 mod compile;
+mod deploy;
 mod gate;
+mod image;
 mod kernel;
 mod machine;
 mod needs;
@@ -14,6 +16,7 @@ mod setup;
 mod workspace;
 
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
@@ -31,6 +34,9 @@ usage: cargo xtask COMMAND [--toolchain rustup|debian]
   build-plugins           plugins/ -> target/plugins/NAME.wasm
   demo [--for DURATION]   build, then run `owlk8s demo`
   test                    the gate
+  image [--name NAME:TAG] [--folder DIR]
+                          what was built as a container image: target/image/owlk8s.tar, or just its files
+  deploy [--check]        deploy/chart -> deploy/rendered, judged by Kubernetes' schemas
   setup GOAL [--dry-run]  install what GOAL (build, demo, test, scenarios) needs
 
 --toolchain chooses what compiles eBPF and WebAssembly; by itself xtask takes what is there.";
@@ -43,6 +49,9 @@ struct Arguments {
     toolchain: Option<Toolchain>,
     duration: Option<String>,
     dry_run: bool,
+    name: Option<String>,
+    folder: Option<PathBuf>,
+    check: bool,
     help: bool,
 }
 
@@ -83,6 +92,9 @@ fn parse(mut parser: lexopt::Parser) -> Result<Arguments, lexopt::Error> {
             }
             Arg::Long("for") => arguments.duration = Some(parser.value()?.string()?),
             Arg::Long("dry-run") => arguments.dry_run = true,
+            Arg::Long("name") => arguments.name = Some(parser.value()?.string()?),
+            Arg::Long("folder") => arguments.folder = Some(parser.value()?.into()),
+            Arg::Long("check") => arguments.check = true,
             Arg::Long("help") | Arg::Short('h') => arguments.help = true,
             other => return Err(other.unexpected()),
         }
@@ -115,6 +127,11 @@ fn dispatch(arguments: &Arguments) -> Result<()> {
             ));
             return demo(arguments.duration.as_deref());
         }
+        Some("image") => match &arguments.folder {
+            Some(folder) => image::folder(folder)?,
+            None => image::archive(arguments.name.as_deref())?,
+        },
+        Some("deploy") => deploy::deploy(arguments.check)?,
         Some("setup") => {
             let name = arguments.goal.as_deref().unwrap_or("build");
             let goal = Goal::parse(name).with_context(|| {

@@ -93,6 +93,12 @@ pub(crate) const TOOLS: &[Tool] = &[
         Goal::Test,
     ),
     tool(
+        "pip3",
+        "python3-pip",
+        "installs Helm's engine, which renders the chart",
+        Goal::Test,
+    ),
+    tool(
         "nginx",
         "nginx",
         "the server whose own counts are the truth in the end-to-end tests",

@@ -46,28 +46,59 @@ fn owlk8s() -> PathBuf {
     binary
 }
 
+/// `owlk8s config` takes this configuration, which stands in `place`.
+fn accepted(sample: &str, place: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("owlk8s.toml");
+    fs::write(&file, sample).unwrap();
+    let output = Command::new(owlk8s())
+        .arg("config")
+        .arg("--config")
+        .arg(&file)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "the configuration in {place} is refused:\n{sample}\n{said}"
+    );
+}
+
 #[test]
 fn readme_configurations_are_accepted() {
-    let folder = tempfile::tempdir().unwrap();
     let samples = blocks(&read("README.md"), "toml");
     assert!(
         samples.len() >= 2,
         "README shows a configuration for static targets and one for a host"
     );
     for sample in samples {
-        let file = folder.path().join("owlk8s.toml");
-        fs::write(&file, &sample).unwrap();
-        let output = Command::new(owlk8s())
-            .arg("config")
-            .arg("--config")
-            .arg(&file)
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            output.status.success(),
-            "README's sample is refused:\n{sample}\n{said}"
-        );
+        accepted(&sample, "README.md");
+    }
+}
+
+/// What stands in a rendered manifest under `owlk8s.toml: |`.
+fn configuration_in(manifest: &str) -> String {
+    let opening = "  owlk8s.toml: |\n";
+    let rest = manifest.split(opening).nth(1).unwrap();
+    let lines = rest
+        .lines()
+        .take_while(|line| line.starts_with("    ") || line.is_empty());
+    lines
+        .map(|line| format!("{}\n", line.trim_start()))
+        .collect()
+}
+
+#[test]
+fn rendered_manifests_hold_configurations_that_are_accepted() {
+    let rendered: Vec<PathBuf> = fs::read_dir(root().join("deploy/rendered"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    assert!(rendered.len() >= 5, "{rendered:?}");
+    for manifest in rendered {
+        let sample = configuration_in(&fs::read_to_string(&manifest).unwrap());
+        assert!(sample.contains("[[sinks]]"), "{sample}");
+        accepted(&sample, &manifest.display().to_string());
     }
 }
 
