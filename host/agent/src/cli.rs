@@ -44,9 +44,26 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Work with plugins
+    Plugin {
+        #[command(subcommand)]
+        command: PluginCommand,
+    },
     /// Print the version
     Version,
     /// The process that runs the plugins; started by the agent
     #[command(hide = true)]
     PluginHost,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum PluginCommand {
+    /// Print what a component says of itself and asks for; runs nothing of it
+    Manifest {
+        /// The component
+        component: PathBuf,
+        /// Give it this manifest, a JSON file, in place; for components whose toolchain cannot embed one
+        #[arg(long, value_name = "FILE")]
+        set: Option<PathBuf>,
+    },
 }

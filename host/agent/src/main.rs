@@ -16,6 +16,7 @@ mod config;
 mod demo;
 mod doctor;
 mod logs;
+mod manifest;
 mod places;
 mod plan;
 mod plugins;
@@ -30,7 +31,7 @@ use clap::Parser as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::agent::Built;
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, PluginCommand};
 use crate::config::{Config, ConfigError, process_env};
 
 /// The user asked for what cannot be; clap ends with it as well.
@@ -46,6 +47,9 @@ fn main() -> ExitCode {
         Command::Demo { duration } => demo::demo(duration),
         Command::Config { config } => print_config(config.as_deref()),
         Command::Doctor { config, json } => return doctor(config.as_deref(), json),
+        Command::Plugin {
+            command: PluginCommand::Manifest { component, set },
+        } => manifest::manifest(&component, set.as_deref()).and_then(|text| print(&text)),
         Command::Version => print(concat!("owlk8s ", env!("CARGO_PKG_VERSION"), "\n")),
     };
     match done {

@@ -1,15 +1,15 @@
-use std::sync::Arc;
+mod labels;
 
-use owlk8s_model::{Snapshot, TargetSnapshot};
+use owlk8s_model::TargetSnapshot;
 use serde::{Deserialize, Serialize};
 
+pub use labels::LabelSelector;
+
 /// Which targets a sink gets: those that one entry of every list that is not empty agrees with.
-///
-/// What is not selected never enters the sink: neither its strings nor its counts.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Select {
-    /// Kubernetes namespaces.
+    /// Kubernetes namespaces; `*` stands for any part of a name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub namespaces: Vec<String>,
     /// Workloads by name (`cart`), or by kind and name (`Deployment/cart`).
@@ -18,23 +18,19 @@ pub struct Select {
     /// Services; one that selects the target is enough.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub services: Vec<String>,
+    /// Label selectors, as `kubectl get --selector` takes them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<LabelSelector>,
 }
 
 impl Select {
-    /// Whether it takes every target.
-    pub fn is_all(&self) -> bool {
-        self.namespaces.is_empty() && self.workloads.is_empty() && self.services.is_empty()
-    }
-
     /// Whether it takes this target.
     pub fn takes(&self, target: &TargetSnapshot) -> bool {
-        let agrees = |list: &[String], with: &dyn Fn(&String) -> bool| {
-            list.is_empty() || list.iter().any(with)
-        };
-        agrees(&self.namespaces, &|namespace| {
-            *namespace == target.namespace
-        }) && agrees(&self.services, &|service| target.services.contains(service))
-            && agrees(&self.workloads, &|wanted| {
+        agrees(&self.namespaces, |pattern| {
+            matches(pattern, &target.namespace)
+        }) && agrees(&self.services, |service| target.services.contains(service))
+            && agrees(&self.labels, |selector| selector.takes(&target.labels))
+            && agrees(&self.workloads, |wanted| {
                 target
                     .workload
                     .as_ref()
@@ -44,32 +40,37 @@ impl Select {
                     })
             })
     }
+}
 
-    /// The snapshot with the targets that it takes; the same one where it takes all.
-    #[must_use]
-    pub fn apply(&self, snapshot: &Arc<Snapshot>) -> Arc<Snapshot> {
-        if self.is_all() {
-            return Arc::clone(snapshot);
+fn agrees<T>(list: &[T], with: impl FnMut(&T) -> bool) -> bool {
+    list.is_empty() || list.iter().any(with)
+}
+
+/// Whether `name` is `pattern`, in which `*` stands for any text, none included.
+pub fn matches(pattern: &str, name: &str) -> bool {
+    let Some((head, rest)) = pattern.split_once('*') else {
+        return pattern == name;
+    };
+    let Some(mut left) = name.strip_prefix(head) else {
+        return false;
+    };
+    let mut parts = rest.split('*').peekable();
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return left.ends_with(part);
         }
-        Arc::new(Snapshot {
-            node: snapshot.node.clone(),
-            window: snapshot.window,
-            temporality: snapshot.temporality,
-            targets_confirmed_at: snapshot.targets_confirmed_at,
-            targets: snapshot
-                .targets
-                .iter()
-                .filter(|target| self.takes(target))
-                .cloned()
-                .collect(),
-        })
+        match left.find(part) {
+            Some(at) => left = &left[at + part.len()..],
+            None => return false,
+        }
     }
+    true
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sum::fixtures::{snapshot, target};
+    use crate::sum::fixtures::target;
     use owlk8s_model::Workload;
 
     fn select(field: &str, values: &[&str]) -> Select {
@@ -83,6 +84,10 @@ mod tests {
                 workloads: values,
                 ..Select::default()
             },
+            "labels" => Select {
+                labels: values.iter().map(|v| v.parse().unwrap()).collect(),
+                ..Select::default()
+            },
             _ => Select {
                 services: values,
                 ..Select::default()
@@ -94,6 +99,7 @@ mod tests {
     fn every_list_must_agree_and_one_entry_of_it_is_enough() {
         let mut cart = target("cart-0", 1);
         cart.namespace = "shop".to_owned();
+        cart.labels = [("team".to_owned(), "red".to_owned())].into();
         cart.services = vec!["cart".to_owned(), "front".to_owned()];
         cart.workload = Some(Workload {
             kind: "Deployment".to_owned(),
@@ -102,6 +108,10 @@ mod tests {
         for (field, values, taken) in [
             ("namespaces", &["other", "shop"][..], true),
             ("namespaces", &["sho"], false),
+            ("namespaces", &["sh*"], true),
+            ("labels", &["team=red"], true),
+            ("labels", &["team=blue", "team"], true),
+            ("labels", &["team=blue"], false),
             ("services", &["front"], true),
             ("services", &["fro"], false),
             ("workloads", &["cart"], true),
@@ -122,11 +132,20 @@ mod tests {
     }
 
     #[test]
-    fn all_shares_the_snapshot_and_a_selection_leaves_no_string_of_others() {
-        let whole = Arc::new(snapshot(1, vec![target("a", 1), target("b", 2)]));
-        assert!(Arc::ptr_eq(&Select::default().apply(&whole), &whole));
-        let none = select("namespaces", &["nowhere"]).apply(&whole);
-        assert!(none.targets.is_empty());
-        assert_eq!(none.window, whole.window);
+    fn star_stands_for_any_part_of_a_name() {
+        for (pattern, name, matching) in [
+            ("*", "", true),
+            ("*", "shop", true),
+            ("team-*", "team-a", true),
+            ("team-*", "steam-a", false),
+            ("*-prod", "a-prod", true),
+            ("*-prod", "a-prod-2", false),
+            ("a*b*c", "a-b-b-c", true),
+            ("a*b*c", "a-c-b", false),
+            ("a*a", "a", false),
+            ("", "x", false),
+        ] {
+            assert_eq!(matches(pattern, name), matching, "{pattern} {name}");
+        }
     }
 }

@@ -5,6 +5,7 @@ mod connection;
 mod memory;
 mod process;
 mod supervisor;
+mod views;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -16,7 +16,7 @@ pub(crate) use fault::Fault;
 use crate::bindings::types::{Outcome, Payload, Request, Response, Verdict};
 use crate::config::Limits;
 use crate::engine::Runtime;
-use crate::guest::{Guest, GuestTime, Said};
+use crate::guest::{Guest, Said, World};
 use crate::metered::{Used, bounded};
 use crate::plugin::{Plugin, Pre};
 use crate::status::PluginKind;
@@ -63,9 +63,10 @@ pub(crate) async fn call(
     config: &str,
     limits: &Limits,
     state: Vec<u8>,
+    world: World,
     ask: Ask,
 ) -> Called {
-    let mut store = store(runtime, plugin, limits, state, &ask);
+    let mut store = store(runtime, limits, state, world);
     let wall = limits
         .wall
         .unwrap_or(if plugin.kind() == PluginKind::Exporter {
@@ -99,20 +100,8 @@ pub(crate) async fn call(
     }
 }
 
-fn store(
-    runtime: &Runtime,
-    plugin: &Plugin,
-    limits: &Limits,
-    state: Vec<u8>,
-    ask: &Ask,
-) -> Store<Guest> {
-    let time = match ask {
-        Ask::Run(tables, _) if plugin.kind() != PluginKind::Exporter => {
-            GuestTime::Frozen(tables.end_unix_ns())
-        }
-        _ => GuestTime::Real,
-    };
-    let mut store = Store::new(&runtime.engine, Guest::new(limits, state, time));
+fn store(runtime: &Runtime, limits: &Limits, state: Vec<u8>, world: World) -> Store<Guest> {
+    let mut store = Store::new(&runtime.engine, Guest::new(limits, state, world));
     store.limiter(|guest| &mut guest.limiter);
     store.set_epoch_deadline(1);
     store.epoch_deadline_async_yield_and_update(1);

@@ -1,13 +1,16 @@
 //! A sink's plugins in order: filters, then the one that makes or sends something.
 
+mod equipment;
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::authority::Ceiling;
 use crate::bindings::types::Request;
 use crate::call::{Answer, Ask, Called, Fault, call};
-use crate::config::{Limits, SinkConfig};
+use crate::config::{Limits, PluginConfig, SinkConfig, json};
 use crate::desk::Desk;
 use crate::engine::Runtime;
 use crate::frames::Level;
@@ -15,6 +18,7 @@ use crate::guest::printable;
 use crate::plugin::Plugin;
 use crate::status::{PluginKind, PluginStatus};
 use crate::tables::Tables;
+use equipment::Equipment;
 
 /// Processor time of a call that is worth a warning.
 const SLOW: Duration = Duration::from_millis(200);
@@ -30,6 +34,7 @@ pub(crate) struct Chain {
 
 struct Stage {
     plugin: Plugin,
+    equipment: Equipment,
     config: String,
     state: Mutex<Vec<u8>>,
     slow: AtomicBool,
@@ -42,27 +47,25 @@ impl Chain {
         sink: &SinkConfig,
         dirs: &[PathBuf],
         states: &[Vec<u8>],
+        ceiling: &Ceiling,
         desk: Desk,
     ) -> Result<Self, String> {
-        let stage = |index: usize, reference: &str, digest: Option<&str>, config: String| {
-            let plugin = Plugin::load(&runtime, reference, digest, dirs)
+        let stage = |index: usize, reference: &str, digest: Option<&str>, config: &PluginConfig| {
+            let mut plugin = Plugin::load(&runtime, reference, digest, dirs)
                 .map_err(|error| error.to_string())?;
+            let equipment = Equipment::of(&mut plugin, config, sink, ceiling, &desk)?;
             let state = Mutex::new(states.get(index).cloned().unwrap_or_default());
             Ok::<_, String>(Stage {
                 plugin,
-                config,
+                equipment,
+                config: json(config),
                 state,
                 slow: AtomicBool::new(false),
             })
         };
         let mut filters = Vec::new();
         for (index, filter) in sink.filters.iter().enumerate() {
-            let stage = stage(
-                index,
-                filter.plugin(),
-                filter.digest(),
-                filter.config_json(),
-            )?;
+            let stage = stage(index, filter.plugin(), filter.digest(), &filter.config())?;
             if stage.plugin.kind() != PluginKind::Filter {
                 return Err(format!(
                     "filters[{index}]: plugin {} is a component of another world: it is a {}, and a filter is needed",
@@ -76,7 +79,7 @@ impl Chain {
             filters.len(),
             &sink.plugin,
             sink.digest.as_deref(),
-            sink.config_json(),
+            &sink.config,
         )?;
         if last.plugin.kind() == PluginKind::Filter {
             return Err(format!(
@@ -166,6 +169,7 @@ impl Chain {
             &stage.config,
             &self.limits,
             state,
+            stage.equipment.world(&ask),
             ask,
         )
         .await;

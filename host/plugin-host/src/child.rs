@@ -14,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::authority::Ceiling;
 use crate::config::SinkConfig;
 use crate::desk::{Desks, desks};
 use crate::engine::Runtime;
@@ -159,7 +160,7 @@ fn name(frame: &ToChild) -> &'static str {
         ToChild::Hello(_) => "hello",
         ToChild::Configure(_) => "the configuration",
         ToChild::Base { .. } => "a base",
-        ToChild::Snapshot(_) => "a snapshot",
+        ToChild::Snapshot { .. } => "a snapshot",
         ToChild::Drain { .. } => "drain",
     }
 }
@@ -190,6 +191,9 @@ impl Sinks {
         let configs: Vec<SinkConfig> =
             serde_json::from_str(&configure.sinks).map_err(ChildError::Configuration)?;
         let runtime = Runtime::new().map_err(ChildError::Engine)?;
+        let ceiling: Ceiling =
+            serde_json::from_str(&configure.ceiling).map_err(ChildError::Configuration)?;
+        let ceiling = Arc::new(ceiling);
         let (dirs, secrets) = (Arc::new(configure.plugin_dirs), Arc::new(configure.secrets));
         let mut sinks = Self {
             mailboxes: BTreeMap::new(),
@@ -221,6 +225,7 @@ impl Sinks {
                 desk,
                 dirs: Arc::clone(&dirs),
                 secrets: Arc::clone(&secrets),
+                ceiling: Arc::clone(&ceiling),
                 resume,
                 drain: drain.clone(),
             };
@@ -234,13 +239,13 @@ impl Sinks {
     async fn follow(&mut self, from: &mut OwnedReadHalf) -> Result<Duration, ChildError> {
         loop {
             match frames::read(from, TO_CHILD_MAX).await? {
-                ToChild::Snapshot(snapshot) => self
-                    .mailboxes
-                    .values()
-                    .for_each(|mailbox| mailbox.offer(&snapshot)),
+                ToChild::Snapshot { sinks, snapshot } => sinks
+                    .iter()
+                    .filter_map(|sink| self.mailboxes.get(sink))
+                    .for_each(|mailbox| mailbox.offer(Arc::clone(&snapshot))),
                 ToChild::Base { sink, snapshot } => {
                     if let Some(mailbox) = self.mailboxes.get(&sink) {
-                        mailbox.base(&snapshot);
+                        mailbox.base(snapshot);
                     }
                 }
                 ToChild::Drain { within } => return Ok(within),

@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 use owlk8s_pipeline::{Mode, Select};
 use serde::{Deserialize, Serialize};
 
+use crate::authority::Grant;
+
 pub use check::{ConfigError, check};
 pub use endpoint::{Endpoint, HttpEndpoint};
 pub use limits::{Limits, Size};
@@ -45,12 +47,15 @@ pub struct SinkConfig {
     /// Which targets it gets.
     #[serde(default)]
     pub select: Select,
-    /// Further columns it gets: `label:NAME`.
+    /// Further columns that are granted to its plugins: `label:NAME`.
     #[serde(default)]
     pub columns: Vec<String>,
     /// Where the host delivers what the plugin makes, by the name that the plugin uses.
     #[serde(default)]
     pub endpoints: BTreeMap<String, Endpoint>,
+    /// What its plugin may do beside that, as far as it asks for it.
+    #[serde(default)]
+    pub grant: Grant,
     /// The plugin's own.
     #[serde(default)]
     pub config: PluginConfig,
@@ -110,32 +115,35 @@ impl FilterConfig {
         }
     }
 
-    pub(crate) fn config_json(&self) -> String {
+    pub(crate) fn config(&self) -> PluginConfig {
         match self {
-            Self::Plugin(_) => "{}".to_owned(),
-            Self::Configured(filter) => json(&filter.config),
+            Self::Plugin(_) => PluginConfig::new(),
+            Self::Configured(filter) => filter.config.clone(),
         }
     }
 }
 
 impl SinkConfig {
-    /// Names of the environment variables that its endpoints take secrets from. The agent reads them:
+    /// Names of the environment variables that its endpoints and grants take secrets from. The agent reads them:
     /// the plugin process has no environment.
     pub fn wanted_env(&self) -> impl Iterator<Item = &str> {
+        let of_grants = self
+            .grant
+            .http
+            .iter()
+            .filter_map(|grant| grant.bearer_token_env.as_deref());
         self.endpoints
             .values()
             .filter_map(|endpoint| match endpoint {
                 Endpoint::Http(http) => http.bearer_token_env.as_deref(),
                 _ => None,
             })
-    }
-
-    pub(crate) fn config_json(&self) -> String {
-        json(&self.config)
+            .chain(of_grants)
     }
 }
 
-fn json(config: &PluginConfig) -> String {
+/// As it reaches the guest.
+pub(crate) fn json(config: &PluginConfig) -> String {
     serde_json::to_string(config).unwrap_or_else(|_| unreachable!("a map of JSON values is JSON"))
 }
 

@@ -19,7 +19,7 @@ pub(crate) use codec::{FrameError, read, write};
 use crate::status::{SinkCounters, SinkStatus};
 
 /// Rises with every change of these types.
-pub(crate) const PROTOCOL: u32 = 1;
+pub(crate) const PROTOCOL: u32 = 2;
 /// The largest frame to the plugin process: a snapshot of some thousand pods.
 pub(crate) const TO_CHILD_MAX: usize = 64 << 20;
 /// The largest frame from it: a status with a sink's states.
@@ -52,8 +52,11 @@ pub(crate) enum ToChild {
         sink: String,
         snapshot: Arc<Snapshot>,
     },
-    /// A window.
-    Snapshot(Arc<Snapshot>),
+    /// What these sinks may see of a window.
+    Snapshot {
+        sinks: Vec<String>,
+        snapshot: Arc<Snapshot>,
+    },
     /// Deliver what waits, answer `Drained`, and end.
     Drain {
         within: Duration,
@@ -67,7 +70,9 @@ pub(crate) struct Configure {
     pub(crate) sinks: String,
     /// Where plugins are looked for by name, in this order.
     pub(crate) plugin_dirs: Vec<std::path::PathBuf>,
-    /// Values of the environment variables that endpoints name.
+    /// `Ceiling` as JSON, too.
+    pub(crate) ceiling: String,
+    /// Values of the environment variables that endpoints and grants name.
     pub(crate) secrets: BTreeMap<String, String>,
     /// How far each sink has come under an earlier plugin process.
     pub(crate) resume: BTreeMap<String, Resume>,

@@ -1,16 +1,22 @@
 //! What the host holds for one call of one guest: an empty WASI context, what it was lent, its limits,
 //! and what it said. Lives as long as its `Store`, which is one call.
 
+mod chance;
 mod limiter;
 mod output;
 mod wall_clock;
 
+use std::sync::Arc;
+
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
+use chance::Chance;
+pub(crate) use chance::Seed;
 pub(crate) use limiter::Limiter;
 pub(crate) use output::Output;
 pub(crate) use wall_clock::GuestTime;
+use wall_clock::Looks;
 
 use crate::bindings::{host, types};
 use crate::config::Limits;
@@ -19,6 +25,8 @@ use crate::frames::Level;
 /// The `T` of a guest's `Store<T>`.
 pub(crate) struct Guest {
     wasi: WasiCtx,
+    /// Columns that it may read.
+    pub(crate) columns: Arc<[String]>,
     /// All resources that it was lent or made.
     pub(crate) table: ResourceTable,
     pub(crate) limiter: Limiter,
@@ -30,6 +38,14 @@ pub(crate) struct Guest {
     /// Set by the guest in this call.
     pub(crate) new_state: Option<Vec<u8>>,
     state_max: usize,
+}
+
+/// What a guest finds around it, as far as its sink allows.
+pub(crate) struct World {
+    pub(crate) time: GuestTime,
+    /// Of all randomness, where time is frozen.
+    pub(crate) seed: Seed,
+    pub(crate) columns: Arc<[String]>,
 }
 
 /// Log lines of one call, cut at the sink's limits.
@@ -44,18 +60,23 @@ pub(crate) struct Said {
 
 impl Guest {
     /// With nothing open: no directory, variable, argument or network.
-    pub(crate) fn new(limits: &Limits, state: Vec<u8>, time: GuestTime) -> Self {
+    pub(crate) fn new(limits: &Limits, state: Vec<u8>, world: World) -> Self {
         let output = Output::default();
         let mut wasi = WasiCtxBuilder::new();
         wasi.stdout(output.clone())
             .stderr(output.clone())
             .allow_tcp(false)
             .allow_udp(false);
-        if let GuestTime::Frozen(_) = time {
-            wasi.wall_clock(time);
+        if let GuestTime::Frozen(_) = world.time {
+            wasi.wall_clock(world.time)
+                .monotonic_clock(Looks::default())
+                .secure_random(Chance::new(&world.seed, 0))
+                .insecure_random(Chance::new(&world.seed, 1))
+                .insecure_random_seed(u128::from_le_bytes(Chance::new(&world.seed, 2).bytes()));
         }
         Self {
             wasi: wasi.build(),
+            columns: world.columns,
             table: ResourceTable::new(),
             limiter: Limiter::new(limits.memory.bytes()),
             said: Said {

@@ -10,7 +10,8 @@
 //! The agent's side ([`PluginHost`]) spawns the process from its own binary, restarts it, and keeps all
 //! that must not die with it. The child's side ([`plugin_process`]) knows wasmtime; guests get a fresh
 //! instance for each call, limits in memory, processor time, wall time and output, and no ambient
-//! authority at all: endpoints belong to the host. An exporter is linked without network so far.
+//! authority at all: endpoints belong to the host. What an exporter may reach is decided
+//! by [`Authority`].
 
 #![cfg_attr(
     test,
@@ -18,6 +19,7 @@
 )]
 
 mod agent;
+mod authority;
 mod bindings;
 mod call;
 mod chain;
@@ -36,11 +38,15 @@ mod status;
 mod tables;
 
 pub use agent::{HostOptions, PluginHost, Program, StartError};
+pub use authority::{
+    Asks, Authority, Ceiling, Grant, HttpAsk, HttpGrant, Manifest, ManifestError, Origin,
+    OriginPattern, SECTION,
+};
 pub use child::plugin_process;
 pub use config::{
     ConfigError, ConfiguredFilter, Endpoint, FilterConfig, HttpEndpoint, Limits, PluginConfig,
     PluginsConfig, SinkConfig, Size, check,
 };
-pub use owlk8s_pipeline::{Mode, Select};
+pub use owlk8s_pipeline::{LabelSelector, Mode, Select};
 pub use status::{PluginKind, PluginStatus, SinkCounters, SinkState, SinkStatus};
 pub(crate) use tables::LABEL;

@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-pub(crate) use find::search_path;
+pub(crate) use find::{search_path, short_name};
 pub(crate) use kind::Pre;
 
+use crate::authority::{Authority, Manifest, ManifestError};
 use crate::engine::Runtime;
 use crate::status::{PluginKind, PluginStatus};
 
@@ -42,6 +43,8 @@ pub(crate) enum LoadError {
     },
     #[error("plugin {path} is no WebAssembly component: {what}")]
     NoComponent { path: String, what: String },
+    #[error("plugin {path}: {problem}")]
+    Manifest { path: String, problem: String },
     #[error("plugin {path} does not compile: {problem}")]
     Compile { path: String, problem: String },
     #[error("plugin {path} is a component of another world: {problem}")]
@@ -53,6 +56,8 @@ pub(crate) struct Plugin {
     /// As configured: begins every message about it.
     pub(crate) name: String,
     pub(crate) status: PluginStatus,
+    /// What it asks for; none asks for nothing.
+    pub(crate) manifest: Option<Manifest>,
     pub(crate) pre: Pre,
 }
 
@@ -76,6 +81,7 @@ impl Plugin {
             });
         }
         check_header(&shown, &bytes)?;
+        let manifest = read_manifest(&shown, &bytes)?;
         let component = runtime
             .compile(&digest, &bytes)
             .map_err(|error| LoadError::Compile {
@@ -86,6 +92,7 @@ impl Plugin {
             path: shown.clone(),
             problem,
         })?;
+        let about = manifest.clone().unwrap_or_default();
         Ok(Self {
             name: find::short_name(reference),
             status: PluginStatus {
@@ -94,13 +101,30 @@ impl Plugin {
                 kind: pre.kind(),
                 digest,
                 size_bytes: bytes.len() as u64,
+                manifest_name: about.name,
+                version: about.version,
+                description: about.description,
+                authority: Authority::default(),
             },
+            manifest,
             pre,
         })
     }
 
     pub(crate) fn kind(&self) -> PluginKind {
         self.status.kind
+    }
+}
+
+/// A component that cannot be read as one is the compiler's to explain.
+fn read_manifest(path: &str, bytes: &[u8]) -> Result<Option<Manifest>, LoadError> {
+    match Manifest::of_component(bytes) {
+        Ok(manifest) => Ok(manifest),
+        Err(ManifestError::Parse(_)) => Ok(None),
+        Err(error) => Err(LoadError::Manifest {
+            path: path.to_owned(),
+            problem: error.to_string(),
+        }),
     }
 }
 

@@ -12,6 +12,7 @@ use owlk8s_model::Snapshot;
 use owlk8s_pipeline::Windows;
 use tokio::sync::{Notify, watch};
 
+use crate::authority::Ceiling;
 use crate::chain::Chain;
 use crate::config::{Endpoint, SinkConfig};
 use crate::desk::Desk;
@@ -41,16 +42,16 @@ impl Mailbox {
     }
 
     /// The cumulative window that was acknowledged last.
-    pub(crate) fn base(&self, base: &Arc<Snapshot>) {
+    pub(crate) fn base(&self, base: Arc<Snapshot>) {
         let mut windows = self.windows();
         if let Some(acknowledged) = windows.acknowledged() {
-            windows.resume(acknowledged, Some(self.config.select.apply(base)));
+            windows.resume(acknowledged, Some(base));
         }
     }
 
-    /// A new window; never waits for the sink.
-    pub(crate) fn offer(&self, snapshot: &Arc<Snapshot>) {
-        self.windows().offer(self.config.select.apply(snapshot));
+    /// A new window, as the agent cut it for this sink; never waits for the sink.
+    pub(crate) fn offer(&self, snapshot: Arc<Snapshot>) {
+        self.windows().offer(snapshot);
         self.notify.notify_one();
     }
 
@@ -66,6 +67,7 @@ pub(crate) struct Start {
     pub(crate) desk: Desk,
     pub(crate) dirs: Arc<Vec<PathBuf>>,
     pub(crate) secrets: Arc<Secrets>,
+    pub(crate) ceiling: Arc<Ceiling>,
     pub(crate) resume: Resume,
     /// Turns true once: deliver what waits, and end.
     pub(crate) drain: watch::Receiver<bool>,
@@ -96,7 +98,8 @@ impl Start {
         let (runtime, desk) = (self.runtime.clone(), self.desk.clone());
         let (mailbox, dirs) = (Arc::clone(&self.mailbox), Arc::clone(&self.dirs));
         let states = self.resume.states.clone();
-        let load = move || Chain::load(runtime, &mailbox.config, &dirs, &states, desk);
+        let ceiling = Arc::clone(&self.ceiling);
+        let load = move || Chain::load(runtime, &mailbox.config, &dirs, &states, &ceiling, desk);
         let turn = self.runtime.compiles.acquire().await;
         let chain = tokio::task::spawn_blocking(load).await.unwrap_or_else(|_| {
             Err("its plugin could not be compiled: the compiler panicked (report this with the component)".to_owned())

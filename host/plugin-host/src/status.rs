@@ -4,6 +4,8 @@
 use owlk8s_pipeline::Mode;
 use serde::{Deserialize, Serialize};
 
+use crate::authority::Authority;
+
 /// How it stands with a sink.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -60,6 +62,14 @@ pub struct PluginStatus {
     pub digest: String,
     /// Of the component.
     pub size_bytes: u64,
+    /// What its author calls it, with its version and what it is; empty without a manifest.
+    pub manifest_name: String,
+    /// The same.
+    pub version: String,
+    /// The same.
+    pub description: String,
+    /// What it may do in this sink.
+    pub authority: Authority,
 }
 
 /// What happened to a sink since the agent's start.

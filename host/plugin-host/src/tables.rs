@@ -5,7 +5,7 @@
 
 mod build;
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
 mod lend;
 mod verdict;
 
@@ -35,6 +35,11 @@ pub(crate) struct Tables {
 }
 
 impl Tables {
+    /// Sequence of the window.
+    pub(crate) fn sequence(&self) -> u64 {
+        self.window.sequence
+    }
+
     /// End of the window, Unix nanoseconds: the time that a guest's wall clock shows.
     pub(crate) fn end_unix_ns(&self) -> u64 {
         self.window.end_unix_ns

@@ -13,7 +13,7 @@
 
 mod memory;
 
-use owlk8s_plugin::{Filter, Result, Snapshot, Verdict, export_filter, state};
+use owlk8s_plugin::{Filter, Result, Snapshot, Verdict, export_filter, manifest, state};
 use serde::Deserialize;
 
 use memory::Memory;
@@ -59,6 +59,17 @@ impl Filter for DropIdle {
 }
 
 export_filter!(DropIdle);
+
+manifest!({
+    "description": "Leaves out pods without requests",
+    "config": {
+        "type": "object",
+        "additionalProperties": false,
+        "properties": {
+            "without_requests": { "enum": ["window", "ever"], "default": "window" }
+        }
+    }
+});
 
 #[cfg(test)]
 mod tests;

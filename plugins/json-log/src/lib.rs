@@ -8,7 +8,7 @@
     allow(clippy::unwrap_used, reason = "a test panics where it fails")
 )]
 
-use owlk8s_plugin::{Formatter, Payload, Result, Snapshot, Target, export_formatter};
+use owlk8s_plugin::{Formatter, Payload, Result, Snapshot, Target, export_formatter, manifest};
 use serde::{Deserialize, Serialize};
 
 struct JsonLog;
@@ -52,6 +52,11 @@ impl Formatter for JsonLog {
 }
 
 export_formatter!(JsonLog);
+
+manifest!({
+    "description": "A JSON object for each pod, one a line",
+    "config": { "type": "object", "additionalProperties": false }
+});
 
 impl<'s> Line<'s> {
     fn new(timestamp: u64, target: &'s Target<'_>) -> Self {

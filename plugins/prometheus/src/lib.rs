@@ -20,7 +20,7 @@ mod labels;
 mod targets;
 
 use owlk8s_plugin::records::Temporality;
-use owlk8s_plugin::{Request, Responder, Response, Result, Snapshot, export_responder};
+use owlk8s_plugin::{Request, Responder, Response, Result, Snapshot, export_responder, manifest};
 use serde::Deserialize;
 
 use exposition::Exposition;
@@ -124,6 +124,25 @@ impl Responder for Prometheus {
 }
 
 export_responder!(Prometheus);
+
+manifest!({
+    "description": "Answers Prometheus, with OpenTelemetry's names",
+    "config": {
+        "type": "object",
+        "additionalProperties": false,
+        "properties": {
+            "path": { "type": "string", "pattern": "^/", "default": "/metrics" },
+            "buckets": {
+                "type": "array",
+                "items": { "type": "number" },
+                "description": "upper bounds of the histogram in seconds, rising"
+            },
+            "client": { "type": "boolean", "default": true, "description": "requests that the pods sent, too" },
+            "include_probes": { "type": "boolean", "default": false, "description": "count kubelet probes, too" },
+            "services": { "enum": ["first", "all"], "default": "first" }
+        }
+    }
+});
 
 fn expose(mut page: Exposition, config: &Config, snapshot: &Snapshot<'_>) -> Result<Vec<u8>> {
     if snapshot.temporality() == Temporality::Delta {

@@ -23,6 +23,7 @@ pub mod config;
 pub mod export;
 mod histogram;
 pub mod log;
+mod manifest;
 mod plugin;
 mod snapshot;
 pub mod state;

@@ -14,7 +14,7 @@ mod table;
 
 use std::time::Duration;
 
-use owlk8s_plugin::{Formatter, Payload, Result, Snapshot, export_formatter};
+use owlk8s_plugin::{Formatter, Payload, Result, Snapshot, export_formatter, manifest};
 use serde::Deserialize;
 
 struct SimpleLog;
@@ -70,6 +70,19 @@ impl Formatter for SimpleLog {
 }
 
 export_formatter!(SimpleLog);
+
+manifest!({
+    "description": "A line, or a table row, for each pod",
+    "config": {
+        "type": "object",
+        "additionalProperties": false,
+        "properties": {
+            "style": { "enum": ["lines", "table"], "default": "lines" },
+            "units": { "enum": ["us", "ms", "s"], "default": "us", "description": "of durations" },
+            "clear": { "type": "boolean", "default": false, "description": "clear the terminal before each table" }
+        }
+    }
+});
 
 impl Units {
     /// To the microsecond.

@@ -1,5 +1,4 @@
 use std::os::unix::net::UnixStream as StdUnixStream;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::UnixStream;
@@ -10,6 +9,7 @@ use tracing::{debug, error, info, warn};
 
 use super::memory::Memory;
 use super::supervisor::chain;
+use super::views::Views;
 use crate::frames::{
     self, Configure, FrameError, Hello, Level, PROTOCOL, TO_AGENT_MAX, TO_CHILD_MAX, ToAgent,
     ToChild,
@@ -28,6 +28,8 @@ pub(super) struct Connection<'a> {
     pub(super) memory: &'a Memory,
     pub(super) drain: watch::Receiver<Option<Duration>>,
     pub(super) configure: Configure,
+    /// What each sink may see: nothing else is sent.
+    pub(super) views: Views,
 }
 
 impl Connection<'_> {
@@ -81,21 +83,26 @@ impl Connection<'_> {
             TO_CHILD_MAX,
         )
         .await?;
-        for (sink, snapshot) in self.memory.bases() {
+        for (sink, base) in self.memory.bases() {
+            let Some(snapshot) = self.views.cut_for(&sink, &base) else {
+                continue;
+            };
             frames::write(to, &ToChild::Base { sink, snapshot }, TO_CHILD_MAX).await?;
         }
         let mut sent = None;
         loop {
             let offered = self.memory.offered.notified();
             while let Some(snapshot) = self.memory.after(sent) {
-                sent = Some(snapshot.window.sequence);
-                match frames::write(to, &ToChild::Snapshot(Arc::clone(&snapshot)), TO_CHILD_MAX)
-                    .await
-                {
-                    Err(error @ (FrameError::TooLarge(..) | FrameError::Encode(_))) => {
-                        warn!(sequence = snapshot.window.sequence, %error, "window is not sent to plugins");
+                let sequence = snapshot.window.sequence;
+                sent = Some(sequence);
+                for (sinks, snapshot) in self.views.cut(&snapshot) {
+                    let frame = ToChild::Snapshot { sinks, snapshot };
+                    match frames::write(to, &frame, TO_CHILD_MAX).await {
+                        Err(error @ (FrameError::TooLarge(..) | FrameError::Encode(_))) => {
+                            warn!(sequence, %error, "window is not sent to plugins");
+                        }
+                        result => result?,
                     }
-                    result => result?,
                 }
             }
             let within = *drain.borrow_and_update();
@@ -154,3 +161,6 @@ fn log(sink: &str, level: Level, message: &str) {
         Level::Error => error!(sink, "{message}"),
     }
 }
+
+#[cfg(test)]
+mod tests;

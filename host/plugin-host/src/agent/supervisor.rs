@@ -9,6 +9,7 @@ use tracing::{error, info, warn};
 use super::connection::Connection;
 use super::memory::Memory;
 use super::process::Process;
+use super::views::Views;
 use super::{HostOptions, Program};
 use crate::frames::Configure;
 
@@ -66,6 +67,7 @@ impl Supervisor {
             memory: &self.memory,
             drain: self.drain.clone(),
             configure: self.configure(),
+            views: Views::of(&self.options.sinks, &self.options.plugins.ceiling),
         };
         match connection.run(socket).await {
             Ok(()) => self.drained(&mut process).await,
@@ -92,6 +94,8 @@ impl Supervisor {
         Configure {
             sinks: serde_json::to_string(&self.options.sinks)
                 .unwrap_or_else(|_| unreachable!("a sink's configuration has string keys only")),
+            ceiling: serde_json::to_string(&self.options.plugins.ceiling)
+                .unwrap_or_else(|_| unreachable!("a ceiling has string keys only")),
             plugin_dirs: self.plugin_dirs.clone(),
             secrets: self.options.secrets.clone(),
             resume: self.memory.resume(),

@@ -19,6 +19,9 @@ pub struct ConfigError {
     pub problem: String,
 }
 
+/// Entries of one grant: each has a client with connections of its own.
+const HTTP_GRANTS_MAX: usize = 32;
+
 /// The longest name of a sink.
 const NAME_MAX: usize = 63;
 
@@ -90,6 +93,7 @@ fn check_sink(sink: &SinkConfig) -> Vec<ConfigError> {
         problem("queue", "0 windows is no queue; 1 is the least".to_owned());
     }
     check_limits(sink, &mut problem);
+    check_grant(sink, &mut problem);
     for (name, endpoint) in &sink.endpoints {
         check_endpoint(&format!("endpoints.{name}"), endpoint, &mut problem);
     }
@@ -159,6 +163,68 @@ fn check_limits(sink: &SinkConfig, problem: &mut impl FnMut(&str, String)) {
     }
 }
 
+fn check_grant(sink: &SinkConfig, problem: &mut impl FnMut(&str, String)) {
+    let grant = &sink.grant;
+    if grant.http.len() > HTTP_GRANTS_MAX {
+        problem(
+            "grant.http",
+            format!(
+                "{} entries are too many; {HTTP_GRANTS_MAX} are the most (`*.example.com` is one)",
+                grant.http.len()
+            ),
+        );
+    }
+    for (index, http) in grant.http.iter().enumerate() {
+        let field = format!("grant.http[{index}]");
+        check_headers(&field, &http.headers, problem);
+        if http.bearer_token_file.is_some() && http.bearer_token_env.is_some() {
+            problem(
+                &field,
+                "has both bearer_token_file and bearer_token_env; keep one".to_owned(),
+            );
+        }
+        if http.client_cert_file.is_some() != http.client_key_file.is_some() {
+            problem(
+                &field,
+                "client_cert_file and client_key_file belong together; set both".to_owned(),
+            );
+        }
+        if http.to.is_plain() && (http.ca_file.is_some() || http.client_cert_file.is_some()) {
+            problem(
+                &field,
+                format!(
+                    "{} goes without TLS, and certificates are set for it; write https",
+                    http.to
+                ),
+            );
+        }
+    }
+    for (name, zero) in [
+        ("grant.connect_timeout", grant.connect_timeout.is_zero()),
+        ("grant.read_timeout", grant.read_timeout.is_zero()),
+    ] {
+        if zero {
+            problem(name, "0 lets no request through".to_owned());
+        }
+    }
+}
+
+fn check_headers(
+    field: &str,
+    headers: &BTreeMap<String, String>,
+    problem: &mut impl FnMut(&str, String),
+) {
+    for (name, value) in headers {
+        if HeaderName::from_bytes(name.as_bytes()).is_err() || HeaderValue::from_str(value).is_err()
+        {
+            problem(
+                &format!("{field}.headers"),
+                format!("{name:?} is no HTTP header field with a legal value"),
+            );
+        }
+    }
+}
+
 fn check_endpoint(field: &str, endpoint: &Endpoint, problem: &mut impl FnMut(&str, String)) {
     match endpoint {
         Endpoint::Stdout {} | Endpoint::Stderr {} => {}
@@ -210,15 +276,7 @@ fn check_http(field: &str, http: &HttpEndpoint, problem: &mut impl FnMut(&str, S
             format!("{:?} is no HTTP method", http.method),
         );
     }
-    for (name, value) in &http.headers {
-        if HeaderName::from_bytes(name.as_bytes()).is_err() || HeaderValue::from_str(value).is_err()
-        {
-            problem(
-                &format!("{field}.headers"),
-                format!("{name:?} is no HTTP header field with a legal value"),
-            );
-        }
-    }
+    check_headers(field, &http.headers, problem);
     if http.bearer_token_file.is_some() && http.bearer_token_env.is_some() {
         problem(
             field,

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::check::ConfigError;
 use super::{SinkConfig, Size};
+use crate::authority::Ceiling;
 
 /// The `[plugins]` of the configuration: what holds for all sinks together.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +24,8 @@ pub struct PluginsConfig {
     pub component_size: Size,
     /// Plugins and filters of all sinks that are enabled.
     pub max: usize,
+    /// What no sink goes beyond, whatever it grants.
+    pub ceiling: Ceiling,
 }
 
 impl Default for PluginsConfig {
@@ -35,6 +38,7 @@ impl Default for PluginsConfig {
             // A Python guest has some 40 MB.
             component_size: Size(64 << 20),
             max: 32,
+            ceiling: Ceiling::default(),
         }
     }
 }
@@ -89,6 +93,14 @@ impl PluginsConfig {
         ] {
             if size < least {
                 problem(field, format!("{size} is too little; {least} is the least"));
+            }
+        }
+        for (name, ceiling) in &self.ceiling.plugin {
+            if !ceiling.plugin.is_empty() {
+                problem(
+                    &format!("ceiling.plugin.{name}.plugin"),
+                    "a plugin's ceiling has no ceilings below it; write them beside it".to_owned(),
+                );
             }
         }
         let enabled = sinks.iter().filter(|sink| sink.enabled);

@@ -36,8 +36,8 @@ fn every_field_is_read_and_survives_the_way_to_the_plugin_process() {
     assert_eq!(check(&sinks), []);
     let sink = &sinks[0];
     assert_eq!(sink.limits.memory, Size(32 << 20));
-    assert_eq!(sink.config_json(), r#"{"units":"ms"}"#);
-    assert_eq!(sink.filters[1].config_json(), r#"{"keep":3}"#);
+    assert_eq!(json(&sink.config), r#"{"units":"ms"}"#);
+    assert_eq!(json(&sink.filters[1].config()), r#"{"keep":3}"#);
     assert_eq!(sink.wanted_env().collect::<Vec<_>>(), ["TOKEN"]);
     let json = serde_json::to_string(sink).expect("serialises");
     assert_eq!(
@@ -101,6 +101,22 @@ fn each_mistake_has_one_message_that_names_sink_field_and_remedy() {
             "sink a: endpoints.x.path: \"x\" must begin with `/`, like `/metrics`",
         ),
         (
+            "grant.http = [{ to = \"a\", client_cert_file = \"c\" }]",
+            "sink a: grant.http[0]: client_cert_file and client_key_file belong together; set both",
+        ),
+        (
+            "grant.http = [\"b\", { to = \"http://a\", ca_file = \"c\" }]",
+            "sink a: grant.http[1]: http://a:80 goes without TLS, and certificates are set for it; write https",
+        ),
+        (
+            "grant.http = [{ to = \"a\", headers = { \"a b\" = \"c\" } }]",
+            "sink a: grant.http[0].headers: \"a b\" is no HTTP header field with a legal value",
+        ),
+        (
+            "grant.read_timeout = \"0s\"",
+            "sink a: grant.read_timeout: 0 lets no request through",
+        ),
+        (
             "digest = \"sha256:ABC\"",
             "sink a: digest: \"sha256:ABC\" is no digest; write \"sha256:\" and what `sha256sum` prints for the component",
         ),
@@ -154,6 +170,10 @@ fn each_mistake_in_the_plugins_table_names_field_and_remedy() {
         (
             "compile_memory = \"1MiB\"",
             "[plugins]: compile_memory: 1MiB is too little; 64MiB is the least",
+        ),
+        (
+            "ceiling.plugin.x.plugin.y.http = []",
+            "[plugins]: ceiling.plugin.x.plugin: a plugin's ceiling has no ceilings below it; write them beside it",
         ),
         (
             "max = 2",

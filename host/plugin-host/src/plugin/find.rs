@@ -21,7 +21,7 @@ pub(crate) fn search_path(configured: &[PathBuf], program: Option<&Path>) -> Vec
 }
 
 /// `simple-log` of `simple-log` and of `./target/plugins/simple-log.wasm`.
-pub(super) fn short_name(reference: &str) -> String {
+pub(crate) fn short_name(reference: &str) -> String {
     Path::new(reference)
         .file_stem()
         .map_or(reference.to_owned(), |stem| {

@@ -42,7 +42,7 @@ impl Pre {
                 format!("its imports do not agree with {OURS}*@0.1.0 and WASI 0.2 ({error:#})")
             } else {
                 format!(
-                    "it imports {}, and a {} gets {OURS}host, {OURS}snapshots and WASI 0.2 without HTTP",
+                    "it imports {}, and a {} gets {OURS}host and {OURS}snapshots 0.1.0 and WASI 0.2 without HTTP",
                     foreign.join(", "),
                     kind.name()
                 )
@@ -111,8 +111,11 @@ fn list(names: &[String]) -> String {
 }
 
 fn foreign_imports(runtime: &Runtime, component: &Component) -> Vec<String> {
-    let ours =
-        |name: &str| name.starts_with(OURS) || WASI.iter().any(|wasi| name.starts_with(wasi));
+    let ours = |name: &str| {
+        let version = name.rsplit_once('@').map_or("", |(_, version)| version);
+        (name.starts_with(OURS) && version == "0.1.0")
+            || (WASI.iter().any(|wasi| name.starts_with(wasi)) && version.starts_with("0.2."))
+    };
     component
         .component_type()
         .imports(&runtime.engine)

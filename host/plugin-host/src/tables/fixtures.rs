@@ -12,25 +12,28 @@ use super::Tables;
 /// The n-th pod answered n GETs; each has a label `team`, and the column is granted.
 pub(crate) fn tables(pods: &[&str]) -> Tables {
     let mut windows = Windows::new(Mode::Latest, 1);
-    windows.offer(Arc::new(Snapshot {
-        node: "node".to_owned(),
-        window: Window {
-            start: UnixNanos(0),
-            end: UnixNanos(1),
-            sequence: 1,
-            merged: 1,
-        },
-        temporality: Temporality::Cumulative,
-        targets_confirmed_at: UnixNanos(1),
-        targets: (1..)
-            .zip(pods)
-            .map(|(count, pod)| target(pod, count))
-            .collect(),
-    }));
+    let targets = (1..).zip(pods).map(|(count, pod)| target(pod, count));
+    windows.offer(Arc::new(snapshot(1, targets.collect())));
     Tables::build(&windows.take().unwrap(), &["label:team".to_owned()])
 }
 
-fn target(pod: &str, count: u64) -> TargetSnapshot {
+/// Cumulative; `targets` are sorted by id.
+pub(crate) fn snapshot(sequence: u64, targets: Vec<TargetSnapshot>) -> Snapshot {
+    Snapshot {
+        node: "node".to_owned(),
+        window: Window {
+            start: UnixNanos(sequence - 1),
+            end: UnixNanos(sequence),
+            sequence,
+            merged: 1,
+        },
+        temporality: Temporality::Cumulative,
+        targets_confirmed_at: UnixNanos(sequence),
+        targets,
+    }
+}
+
+pub(crate) fn target(pod: &str, count: u64) -> TargetSnapshot {
     TargetSnapshot {
         id: pod.into(),
         pod: pod.to_owned(),

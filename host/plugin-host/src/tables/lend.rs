@@ -71,7 +71,12 @@ impl wit::HostSnapshot for Guest {
         handle: Resource<Lent>,
         name: String,
     ) -> wasmtime::Result<Option<Vec<String>>> {
-        Ok(self.lent(&handle)?.columns.get(&name).cloned())
+        let lent = self.lent(&handle)?;
+        let granted = lent
+            .columns
+            .get(&name)
+            .filter(|_| self.columns.contains(&name));
+        Ok(granted.cloned())
     }
 
     fn drop(&mut self, handle: Resource<Lent>) -> wasmtime::Result<()> {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test panics where it fails")]
 
+mod authority;
 mod bad_plugins;
 mod chains;
 mod delivery;
@@ -10,3 +11,4 @@ mod mistakes;
 mod process;
 mod responder;
 mod support;
+mod tenants;

@@ -49,28 +49,8 @@ pub(crate) fn options(sinks: &str, dir: &tempfile::TempDir) -> HostOptions {
         sinks: Vec<SinkConfig>,
     }
     let mut text = sinks.replace("{dir}", &dir.path().display().to_string());
-    for name in [
-        "allocates",
-        "exporter-outcomes",
-        "drop-idle",
-        "filter-first",
-        "floods-log",
-        "floods-output",
-        "good-echo",
-        "json-log",
-        "keeps-state",
-        "panics",
-        "prometheus",
-        "rejects-config",
-        "sleeps",
-        "spins",
-        "two-endpoints",
-        "wrong-world",
-    ] {
-        let placeholder = format!("{{{name}}}");
-        if text.contains(&placeholder) {
-            text = text.replace(&placeholder, &component(name));
-        }
+    while let Some(name) = placeholder(&text) {
+        text = text.replace(&format!("{{{name}}}"), &component(&name));
     }
     HostOptions {
         plugins: PluginsConfig {
@@ -86,6 +66,15 @@ pub(crate) fn options(sinks: &str, dir: &tempfile::TempDir) -> HostOptions {
             args: Vec::new(),
         },
     }
+}
+
+/// The first `{name}` in the text; a table of TOML has a space after its brace.
+fn placeholder(text: &str) -> Option<String> {
+    text.split('{').skip(1).find_map(|rest| {
+        let (name, _) = rest.split_once('}')?;
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        (!name.is_empty() && name.chars().all(plain)).then(|| name.to_owned())
+    })
 }
 
 impl Host {
@@ -153,7 +142,7 @@ pub(crate) fn window(sequence: u64, targets: &[(&str, u64)]) -> Arc<Snapshot> {
     })
 }
 
-fn target(pod: &str, requests: u64) -> TargetSnapshot {
+pub(crate) fn target(pod: &str, requests: u64) -> TargetSnapshot {
     let row = Row {
         direction: Direction::Server,
         protocol: Protocol::Http11,

@@ -1,0 +1,81 @@
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use crate::authority::{Asker, Ceiling, decide};
+use crate::call::Ask;
+use crate::config::{PluginConfig, SinkConfig};
+use crate::desk::Desk;
+use crate::frames::Level;
+use crate::guest::{GuestTime, World};
+use crate::plugin::Plugin;
+use crate::status::PluginKind;
+
+/// What one plugin of a sink was given, as its authority says.
+pub(super) struct Equipment {
+    kind: PluginKind,
+    columns: Arc<[String]>,
+    /// Of its randomness, up to the window.
+    seed: Sha256,
+}
+
+impl Equipment {
+    /// Decide what `plugin` may do in `sink`, and tell it, before any of its code runs. The error says what a person has to do.
+    pub(super) fn of(
+        plugin: &mut Plugin,
+        config: &PluginConfig,
+        sink: &SinkConfig,
+        ceiling: &Ceiling,
+        desk: &Desk,
+    ) -> Result<Self, String> {
+        let kind = plugin.kind();
+        let asker = Asker {
+            plugin: &plugin.name,
+            kind,
+            manifest: plugin.manifest.as_ref(),
+            config,
+        };
+        let decision = decide(&asker, sink, ceiling)?;
+        let name = &plugin.name;
+        let authority = decision.authority;
+        desk.log(
+            Level::Info,
+            format!("plugin {name} may do: {}", authority.text()),
+        );
+        for notice in decision.notices {
+            desk.log(Level::Warn, notice);
+        }
+        let equipment = Self {
+            kind,
+            columns: authority.columns.clone().into(),
+            seed: Sha256::new()
+                .chain_update(&sink.name)
+                .chain_update([0])
+                .chain_update(&plugin.status.digest),
+        };
+        plugin.status.authority = authority;
+        Ok(equipment)
+    }
+
+    /// What the plugin finds around it in one call. Only an exporter sees the node's clock and chance: what
+    /// the others make is fixed by the window.
+    pub(super) fn world(&self, ask: &Ask) -> World {
+        let window = match ask {
+            Ask::Run(tables, _) => (tables.end_unix_ns(), tables.sequence()),
+            Ask::Validate => (0, 0),
+        };
+        let seed = self
+            .seed
+            .clone()
+            .chain_update(window.0.to_le_bytes())
+            .chain_update(window.1.to_le_bytes());
+        World {
+            time: match self.kind {
+                PluginKind::Exporter => GuestTime::Real,
+                _ => GuestTime::Frozen(window.0),
+            },
+            seed: seed.finalize().into(),
+            columns: Arc::clone(&self.columns),
+        }
+    }
+}
