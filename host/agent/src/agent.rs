@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use owlk8s_discover::{Discovery, Interfaces, discover};
+use owlk8s_discover::{Discovery, Interfaces, LinkEvents, discover};
 use owlk8s_model::{Snapshot, Status, TargetId, TargetSnapshot};
 use owlk8s_plugin_host::{HostOptions, PluginHost, Program};
 use owlk8s_probe::{Options, Probe};
@@ -40,6 +40,7 @@ pub(crate) struct Built {
     probe: Probe,
     discovery: Discovery,
     interfaces: Interfaces,
+    links: LinkEvents,
     plugins: PluginHost,
 }
 
@@ -54,6 +55,7 @@ impl Built {
         })?;
         let discovery = discover(&config.discovery, &config.around).await?;
         let interfaces = Interfaces::new()?;
+        let links = LinkEvents::open()?;
         let plugins = PluginHost::start(HostOptions {
             plugins: config.plugins.clone(),
             sinks: config.sinks.clone(),
@@ -67,6 +69,7 @@ impl Built {
             probe,
             discovery,
             interfaces,
+            links,
             plugins,
         })
     }
@@ -78,6 +81,7 @@ impl Built {
             probe,
             discovery,
             interfaces,
+            links,
             plugins,
         } = self;
         let address = listener.local_addr()?;
@@ -90,6 +94,7 @@ impl Built {
         let mut tasks = JoinSet::new();
         tasks.spawn(places::follow(
             interfaces,
+            links,
             discovery.sets,
             latest.clone(),
             plans_in,

@@ -9,10 +9,10 @@ use crate::config::Env;
 /// From here on events are written.
 pub(crate) fn start(env: Env<'_>) {
     let default = if crate::config::debug(env) {
-        "info,kube_runtime=error,owlk8s=debug,owlk8s_probe=debug,owlk8s_discover=debug,owlk8s_plugin_host=debug"
+        "info,kube_client=error,kube_runtime=error,owlk8s=debug,owlk8s_probe=debug,owlk8s_discover=debug,owlk8s_plugin_host=debug"
     } else {
-        // Its warnings come again with each try; ours tell when something changes.
-        "info,kube_runtime=error"
+        // Their warnings come again with each try; ours tell when something changes.
+        "info,kube_client=error,kube_runtime=error"
     };
     let typed = env(EnvFilter::DEFAULT_ENV).filter(|directives| !directives.is_empty());
     let (filter, refused) = match typed.as_deref().map(EnvFilter::try_new) {

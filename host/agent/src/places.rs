@@ -1,16 +1,20 @@
 //! Follows the target set and looks up each target's interface, all targets at once, so that one which
-//! does not answer delays no other. What failed is asked again with backoff, what was found is looked
-//! at again now and then, and when it could not be attached: an interface may be replaced under the
-//! same name.
+//! does not answer delays no other. What failed is asked again with backoff, and soon after the links of this
+//! namespace have changed. What was found is looked at again now and then, and when it could not be attached: an
+//! interface may be replaced under the same name.
+//!
+//! The kernel's tables are listed once for all that are looked up at the same time, so look-ups wait for common ticks:
+//! see [`tick`].
 //!
 //! Where an interface is bypassed, or none is found, it is also asked where else the target can be read; and once one
 //! was bypassed on this node, for each target that comes later, so that it is read there from its first request.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use owlk8s_discover::{Elsewhere, ElsewhereError, Interface, Interfaces, ResolveError};
+use owlk8s_discover::{Elsewhere, ElsewhereError, Interface, Interfaces, LinkEvents, ResolveError};
 use owlk8s_model::{Hook, Snapshot, Target, TargetId, TargetSet};
 use owlk8s_probe::{Beyond, Place};
 use tokio::sync::watch;
@@ -21,18 +25,30 @@ use crate::plan::Plan;
 
 /// First wait after a failed look-up; doubles up to [`SLOWEST`].
 const FIRST: Duration = Duration::from_millis(250);
-/// Between look-ups that succeed, and at most between those that fail.
-const SLOWEST: Duration = Duration::from_secs(10);
+/// At most between look-ups that fail: a pod that comes late makes an event.
+const SLOWEST: Duration = Duration::from_secs(60);
+/// As many failures are remembered when links change: the pod's address may come a moment after its link, so the next
+/// look-ups are a second apart, then two, ...
+const REMEMBERED: u32 = 2;
+/// Between look-ups of what was found.
+const ROUND: Duration = Duration::from_secs(10);
+/// Look-ups that failed more than a second ago wait for a tick of this.
+const TICK: Duration = Duration::from_secs(1);
 
 /// Runs until nobody wants plans. Should the source of targets end, its last set stays.
 pub(crate) async fn follow(
     interfaces: Interfaces,
+    links: LinkEvents,
     mut sets: watch::Receiver<Arc<TargetSet>>,
     mut latest: watch::Receiver<Option<Arc<Snapshot>>>,
     plans: watch::Sender<Arc<Plan>>,
 ) {
     let interfaces = Arc::new(interfaces);
-    let mut known = Known::default();
+    let mut known = Known::new(Instant::now());
+    let (told, mut changes) = watch::channel(());
+    // A task of its own: what waits for an event to settle must not be dropped when something else comes first.
+    let mut listening = JoinSet::new();
+    listening.spawn(listen(links, told));
     let mut asked: JoinSet<Answer> = JoinSet::new();
     let mut source_lives = true;
     known.adopt(&sets.borrow_and_update().clone(), Instant::now());
@@ -67,9 +83,17 @@ pub(crate) async fn follow(
                     known.doubt(snapshot, Instant::now());
                 }
             }
+            Ok(()) = changes.changed() => known.links_changed(Instant::now()),
             () = sleep_until(known.next_due(Instant::now())) => {}
             () = plans.closed() => return,
         }
+    }
+}
+
+async fn listen(mut links: LinkEvents, told: watch::Sender<()>) {
+    loop {
+        links.settled().await;
+        told.send_replace(());
     }
 }
 
@@ -119,8 +143,9 @@ fn known_to_probe(interface: Interface) -> owlk8s_probe::Interface {
     }
 }
 
-#[derive(Default)]
 struct Known {
+    /// From where ticks are counted.
+    began: Instant,
     set: Arc<TargetSet>,
     entries: BTreeMap<TargetId, Entry>,
     /// An interface of this node was found bypassed.
@@ -140,6 +165,15 @@ struct Entry {
 }
 
 impl Known {
+    fn new(now: Instant) -> Self {
+        Self {
+            began: now,
+            set: Arc::default(),
+            entries: BTreeMap::new(),
+            bypassed: false,
+        }
+    }
+
     fn adopt(&mut self, set: &Arc<TargetSet>, now: Instant) {
         let ids: BTreeSet<_> = set.targets.iter().map(|t| &t.id).collect();
         self.entries.retain(|id, _| ids.contains(id));
@@ -185,6 +219,16 @@ impl Known {
             .unwrap_or_else(|| now + SLOWEST)
     }
 
+    /// The links are others than they were: what was not found may be there.
+    fn links_changed(&mut self, now: Instant) {
+        let missing = |entry: &&mut Entry| !matches!(entry.place, None | Some(Place::On(_)));
+        for entry in self.entries.values_mut().filter(missing) {
+            // One that is being asked about may have been answered from before.
+            entry.failed = entry.failed.min(REMEMBERED);
+            entry.due = entry.due.map(|due| due.min(now));
+        }
+    }
+
     fn learn(&mut self, answer: Answer, now: Instant) {
         let Answer {
             target,
@@ -204,11 +248,16 @@ impl Known {
         entry.place = Some(match found {
             Ok(interface) => {
                 entry.failed = 0;
-                entry.due = Some(now + SLOWEST);
+                entry.due = Some(tick(self.began, now, ROUND));
                 Place::On(known_to_probe(interface))
             }
             Err(error) => {
-                entry.due = Some(now + backoff(entry.failed));
+                let wait = backoff(&target.id, entry.failed);
+                entry.due = Some(if wait < TICK {
+                    now + wait
+                } else {
+                    tick(self.began, now + wait, TICK)
+                });
                 entry.failed += 1;
                 let why = chain(&error);
                 if error.is_permanent() {
@@ -259,10 +308,20 @@ impl Known {
     }
 }
 
-fn backoff(failed: u32) -> Duration {
-    FIRST
-        .saturating_mul(2u32.saturating_pow(failed))
-        .min(SLOWEST)
+/// The first tick after `at`: those that share it share the kernel's tables.
+fn tick(began: Instant, at: Instant, of: Duration) -> Instant {
+    let ticks = at.saturating_duration_since(began).as_nanos() / of.as_nanos() + 1;
+    began + of.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX))
+}
+
+/// Doubles with each failure, and differs by a fifth from target to target: what failed together is not asked about
+/// together for ever.
+fn backoff(target: &TargetId, failed: u32) -> Duration {
+    let mut hasher = DefaultHasher::new();
+    (target, failed).hash(&mut hasher);
+    let percent = u32::try_from(hasher.finish() % 41).unwrap_or_default() + 80;
+    let whole = FIRST.saturating_mul(2u32.saturating_pow(failed));
+    (whole.min(SLOWEST) * percent / 100).min(SLOWEST)
 }
 
 /// An error in one line, with its causes.

@@ -11,7 +11,7 @@ const NEEDED: [(Capability, &str); 2] = [
 
 /// Kept where held, for a reason each:
 const KEPT: [Capability; 9] = [
-    // The filter without barriers against Spectre; older kernels refuse it otherwise.
+    // The filter without barriers against Spectre; kernels before 6.17 refuse it otherwise.
     Capability::CAP_PERFMON,
     // cgroup hooks and neighbour look-ups of other namespaces.
     Capability::CAP_NET_ADMIN,
@@ -74,7 +74,7 @@ pub(crate) fn settle() -> Result<(), PrivilegeError> {
     );
     if !kept.contains(&Capability::CAP_PERFMON) && !kept.contains(&Capability::CAP_SYS_ADMIN) {
         tracing::info!(
-            "CAP_PERFMON is not granted, nor needed on current kernels: with it the filter costs less a packet \
+            "CAP_PERFMON is not granted, nor needed from Linux 6.17 on: with it the filter costs less a packet \
              (no barriers against Spectre), and older kernels accept it"
         );
     }

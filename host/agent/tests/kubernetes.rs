@@ -9,7 +9,7 @@
 
 mod common;
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use common::{Agent, Cni, CniPod, Lab, within};
 use owlk8s_apiserver::{ApiServer, Settings, deployment, node, service};
@@ -24,11 +24,13 @@ struct Node {
 impl Node {
     /// With the service `cart` over `app: cart` in namespace `shop`.
     fn new() -> Self {
-        let lab = Lab::bare();
         // On the node's own loopback, where its agent asks.
-        let server = lab
-            .inside("node", || Settings::default().start().unwrap())
-            .unwrap();
+        Self::with(Lab::bare(), "node", Settings::default())
+    }
+
+    /// With an API server that listens as `settings` say on the host `at`.
+    fn with(lab: Lab, at: &str, settings: Settings) -> Self {
+        let server = lab.inside(at, || settings.start().unwrap()).unwrap();
         let cluster = server.cluster();
         cluster.add(node("n1"));
         cluster.add(service("shop", "cart").selecting([("app", "cart")]));
@@ -301,6 +303,124 @@ fn counting_goes_on_while_the_api_server_is_away() {
         },
     );
     assert_eq!(agent.log().matches("API server does not answer").count(), 1);
+}
+
+/// Sends what goes to the API server's machine nowhere: no answer, no reset, no unreachable.
+fn lose(node: &Node, machine: &str) {
+    let done = node
+        .lab
+        .command("node", "ip")
+        .args(["neigh", "replace", machine, "lladdr", "02:00:00:00:00:99"])
+        .args(["dev", "br0", "nud", "permanent"])
+        .status();
+    assert!(done.unwrap().success());
+}
+
+fn find(node: &Node, machine: &str) {
+    let done = node
+        .lab
+        .command("node", "ip")
+        .args(["neigh", "del", machine, "dev", "br0"])
+        .status();
+    assert!(done.unwrap().success());
+}
+
+#[test]
+fn an_api_server_whose_machine_dies_without_a_word_is_missed() {
+    let lab = Lab::new(0);
+    let machine = lab.ip("c1");
+    let settings = Settings {
+        address: format!("{machine}:0").parse().unwrap(),
+        ..Settings::default()
+    };
+    let node = Node::with(lab, "c1", settings);
+    let agent = Agent::start(&node.lab, &node.config());
+    let pod = node.pod(Cni::Ptp, false);
+    attached(&agent, &pod);
+    lose(&node, &machine);
+    let died = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let missed = Instant::now();
+    within(Duration::from_secs(90), "the agent says so", || {
+        let log = agent.log();
+        if log.contains("API server does not answer") {
+            Ok(())
+        } else {
+            Err(log)
+        }
+    });
+    println!("missed after {:?}", missed.elapsed());
+    let confirmed = |agent: &Agent<'_>| {
+        let at = agent.snapshot()["targets_confirmed_at"].as_u64().unwrap();
+        Duration::from_nanos(at)
+    };
+    // What was confirmed before it was noticed is taken back.
+    within(
+        Duration::from_secs(5),
+        "the targets are as old as that",
+        || match confirmed(&agent).checked_sub(died) {
+            Some(after) if after > Duration::from_secs(5) => Err(format!("{after:?} younger")),
+            _ => Ok(()),
+        },
+    );
+    pod.ask(pod.ips[0], 100);
+    within(Duration::from_secs(3), "counting goes on", || {
+        let target = agent.pod(&pod.name);
+        if target["totals"]["requests"] == 100 {
+            Ok(())
+        } else {
+            Err(target.to_string())
+        }
+    });
+    find(&node, &machine);
+    within(Duration::from_secs(120), "it is found again", || {
+        let log = agent.log();
+        if log.contains("API server answers again") && confirmed(&agent) > died {
+            Ok(())
+        } else {
+            Err(log)
+        }
+    });
+    assert_eq!(agent.log().matches("API server does not answer").count(), 1);
+}
+
+#[test]
+fn a_pod_whose_sandbox_is_made_anew_is_counted_on_at_its_new_address() {
+    for cni in [Cni::Bridge, Cni::Ptp] {
+        let node = Node::new();
+        let agent = Agent::start(&node.lab, &node.config());
+        let mut pod = node.pod(cni, false);
+        let before = attached(&agent, &pod);
+        let old = pod.ips[0];
+        pod.ask(old, 10);
+        pod.wire_anew();
+        let new = pod.ips[0];
+        assert_ne!(new, old);
+        let object = node.server.cluster().pod("shop", &pod.name);
+        object.set_ips([new.to_string().as_str()]);
+        within(
+            Duration::from_secs(10),
+            "it is read on its new link",
+            || {
+                let target = agent.pod(&pod.name);
+                let moved =
+                    target["ips"] == json!([new]) && target["interface"] != before["interface"];
+                if moved && !target["hook"].is_null() {
+                    Ok(())
+                } else {
+                    Err(format!("{target}\n{}", agent.log()))
+                }
+            },
+        );
+        pod.ask(new, 20);
+        within(Duration::from_secs(3), "all requests are counted", || {
+            let target = agent.pod(&pod.name);
+            if target["totals"]["requests"] == 30 {
+                Ok(())
+            } else {
+                Err(target.to_string())
+            }
+        });
+    }
 }
 
 #[test]

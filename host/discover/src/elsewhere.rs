@@ -5,8 +5,9 @@
 //! or the container's id in its name, as the kubelet and every container engine make it.
 //!
 //! Asked only for targets whose link is bypassed or not to be found: a look takes some milliseconds, and those who ask
-//! at the same time share it.
+//! within a second share it.
 
+use std::future::Future;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,9 +23,11 @@ use crate::interfaces::Interface;
 use crate::namespace::Namespace;
 use crate::netlink::{Address, Kernel, Link, Netlink, Peer};
 
+use cgroup::Cgroups;
+
 mod cgroup;
 
-/// How long a look at all namespaces serves.
+/// How long a look serves.
 const FRESH: Duration = Duration::from_secs(1);
 
 /// A place that is no link of the node.
@@ -59,45 +62,73 @@ struct Seen {
 /// A look at all namespaces, and at our links, some of which lead there.
 #[derive(Debug)]
 struct Look {
-    links: Vec<Link>,
+    links: Arc<[Link]>,
     seen: Vec<Seen>,
 }
 
-/// The latest look.
+/// The latest looks.
 #[derive(Debug, Default)]
-pub(crate) struct Namespaces(Mutex<Option<(Instant, Arc<Look>)>>);
+pub(crate) struct Looks {
+    namespaces: Latest<Look>,
+    cgroups: Latest<Cgroups>,
+}
+
+#[derive(Debug)]
+struct Latest<T>(Mutex<Option<(Instant, Arc<T>)>>);
+
+impl<T> Default for Latest<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T> Latest<T> {
+    /// The latest, or where that is not fresh what `look` sees.
+    async fn get<E>(&self, look: impl Future<Output = Result<T, E>>) -> Result<Arc<T>, E> {
+        let mut latest = self.0.lock().await;
+        if let Some((at, seen)) = &*latest
+            && at.elapsed() < FRESH
+        {
+            return Ok(Arc::clone(seen));
+        }
+        let seen = Arc::new(look.await?);
+        *latest = Some((Instant::now(), Arc::clone(&seen)));
+        Ok(seen)
+    }
+}
 
 /// The better first: each, or why not there.
 pub(crate) async fn places(
     kernel: &Kernel,
-    namespaces: &Namespaces,
+    looks: &Looks,
     target: &Target,
     link: Option<&Interface>,
 ) -> [Result<Elsewhere, ElsewhereError>; 2] {
-    let inside = inside(kernel, namespaces, target, link).await;
-    let keys = cgroup::keys(target);
-    let target = target.id.to_string();
-    // A look at the file system ends, however it ends.
-    let found =
-        tokio::task::spawn_blocking(move || cgroup::find(Path::new("/proc/self/mounts"), &keys));
-    let cgroup = match found.await {
-        Ok(Ok(path)) => Ok(Elsewhere::Cgroup { path }),
-        Ok(Err(why)) => Err(ElsewhereError::NoCgroup { target, why }),
-        Err(ended) => Err(ElsewhereError::NoCgroup {
-            target,
-            why: ended.to_string(),
-        }),
+    let inside = inside(kernel, &looks.namespaces, target, link).await;
+    let look = || Cgroups::look(Path::new("/proc/self/mounts"));
+    let cgroups = looks.cgroups.get(tokio::task::spawn_blocking(look)).await;
+    let found = match cgroups {
+        Ok(cgroups) => cgroups.of(target),
+        // A look at the file system ends, however it ends.
+        Err(ended) => Err(ended.to_string()),
     };
+    let cgroup =
+        found
+            .map(|path| Elsewhere::Cgroup { path })
+            .map_err(|why| ElsewhereError::NoCgroup {
+                target: target.id.to_string(),
+                why,
+            });
     [inside, cgroup]
 }
 
 async fn inside(
     kernel: &Kernel,
-    namespaces: &Namespaces,
+    namespaces: &Latest<Look>,
     target: &Target,
     link: Option<&Interface>,
 ) -> Result<Elsewhere, ElsewhereError> {
-    let look = namespaces.look(kernel).await?;
+    let look = namespaces.get(look(kernel)).await?;
     let peer = link.and_then(|link| peer_of(&look.links, link));
     let (found, index) =
         choose(&look.seen, peer, &target.ips).ok_or_else(|| no_namespace(target, &look.seen))?;
@@ -159,52 +190,42 @@ fn no_namespace(target: &Target, seen: &[Seen]) -> ElsewhereError {
 async fn name_inside(seen: &Seen, index: u32) -> String {
     let links = match Namespace::open(&seen.path).map(|namespace| Kernel::inside(&namespace)) {
         Ok(Ok(inside)) => inside.links().await.unwrap_or_default(),
-        _ => Vec::new(),
+        _ => Arc::default(),
     };
     links
-        .into_iter()
+        .iter()
         .find(|link| link.index == index)
-        .map_or_else(|| format!("link {index}"), |link| link.name)
+        .map_or_else(|| format!("link {index}"), |link| link.name.clone())
 }
 
-impl Namespaces {
-    async fn look(&self, kernel: &Kernel) -> Result<Arc<Look>, NetlinkError> {
-        let mut latest = self.0.lock().await;
-        if let Some((at, look)) = &*latest
-            && at.elapsed() < FRESH
-        {
-            return Ok(Arc::clone(look));
+async fn look(kernel: &Kernel) -> Result<Look, NetlinkError> {
+    // Listing the links gives each namespace that one of them leads to an id, which is asked for below.
+    let links = kernel.links().await?;
+    let own = inode("/proc/thread-self/ns/net".as_ref());
+    // A namespace that ends while it is looked at is not there any more: no error.
+    let found = tokio::task::spawn_blocking(|| inhabitants(Path::new("/")))
+        .await
+        .unwrap_or_default();
+    let mut seen = Vec::new();
+    for (_, path) in found {
+        let (Some(inode), Ok(namespace)) = (inode(&path), Namespace::open(&path)) else {
+            continue;
+        };
+        if Some(inode) == own {
+            continue;
         }
-        // Listing the links gives each namespace that one of them leads to an id, which is asked for below.
-        let links = kernel.links().await?;
-        let own = inode("/proc/thread-self/ns/net".as_ref());
-        // A namespace that ends while it is looked at is not there any more: no error.
-        let found = tokio::task::spawn_blocking(|| inhabitants(Path::new("/")))
-            .await
-            .unwrap_or_default();
-        let mut seen = Vec::new();
-        for (_, path) in found {
-            let (Some(inode), Ok(namespace)) = (inode(&path), Namespace::open(&path)) else {
-                continue;
-            };
-            if Some(inode) == own {
-                continue;
-            }
-            // A leftover file that is no namespace any more has no id.
-            let Ok(nsid) = kernel.nsid(&namespace).await else {
-                continue;
-            };
-            seen.push(Seen {
-                path,
-                inode,
-                nsid,
-                addresses: crate::netlink::addresses_inside(&namespace).await.ok(),
-            });
-        }
-        let look = Arc::new(Look { links, seen });
-        *latest = Some((Instant::now(), Arc::clone(&look)));
-        Ok(look)
+        // A leftover file that is no namespace any more has no id.
+        let Ok(nsid) = kernel.nsid(&namespace).await else {
+            continue;
+        };
+        seen.push(Seen {
+            path,
+            inode,
+            nsid,
+            addresses: crate::netlink::addresses_inside(&namespace).await.ok(),
+        });
     }
+    Ok(Look { links, seen })
 }
 
 fn inode(path: &Path) -> Option<u64> {

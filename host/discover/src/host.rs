@@ -38,8 +38,8 @@ struct Place {
 #[derive(Clone, Debug, Default)]
 struct Outside {
     host_routes: Vec<Address>,
-    neighbours: Vec<Neighbour>,
-    forwarding: Vec<Forwarding>,
+    neighbours: Arc<[Neighbour]>,
+    forwarding: Arc<[Forwarding]>,
 }
 
 /// Looks at one namespace's links.

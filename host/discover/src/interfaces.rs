@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use owlk8s_model::Target;
 
-use crate::elsewhere::{self, Elsewhere, Namespaces};
+use crate::elsewhere::{self, Elsewhere, Looks};
 use crate::error::{ElsewhereError, NetlinkError, ResolveError, Unresolved};
 use crate::netlink::{Forwarding, Kernel, Link, LinkKind, Mac, Neighbour, Netlink, Peer, Route};
 
@@ -49,7 +49,7 @@ impl From<&Link> for Interface {
 #[derive(Debug)]
 pub struct Interfaces {
     kernel: Kernel,
-    namespaces: Namespaces,
+    looks: Looks,
 }
 
 impl Interfaces {
@@ -60,7 +60,7 @@ impl Interfaces {
     pub fn new() -> Result<Self, NetlinkError> {
         Ok(Self {
             kernel: Kernel::open()?,
-            namespaces: Namespaces::default(),
+            looks: Looks::default(),
         })
     }
 
@@ -82,7 +82,7 @@ impl Interfaces {
         target: &Target,
         link: Option<&Interface>,
     ) -> [Result<Elsewhere, ElsewhereError>; 2] {
-        elsewhere::places(&self.kernel, &self.namespaces, target, link).await
+        elsewhere::places(&self.kernel, &self.looks, target, link).await
     }
 }
 

@@ -13,7 +13,6 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::client::ClientBuilder;
 use kube::{Api, Client};
 use owlk8s_model::UnixNanos;
 use tokio::sync::{mpsc, watch};
@@ -30,15 +29,18 @@ pub use examine::{ApiCheck, examine};
 use feed::{Change, Feed};
 use health::{Health, chain};
 use objects::Owner;
+pub(crate) use objects::STATIC_POD_UID;
 pub use traffic::{ApiRequests, Asked};
 use workload::{Question, Workloads};
 
 mod access;
+mod client;
 mod cluster;
 mod examine;
 mod feed;
 mod health;
 mod objects;
+mod token;
 mod traffic;
 mod workload;
 
@@ -85,11 +87,7 @@ impl Kubernetes {
             requests: requests.clone(),
             answers: told,
         };
-        let builder = ClientBuilder::try_from(access).map_err(|source| AccessError::Client {
-            url: url.clone(),
-            source: Box::new(source),
-        })?;
-        let client = builder.with_layer(&count).build();
+        let client = client::client(access, count)?;
         tracing::info!(url, node = around.node, "watching Kubernetes");
         let source = Self {
             changes: feed::changes(&client, &around.node),
@@ -186,7 +184,9 @@ impl Kubernetes {
             }
             Change::Slice(step) => cluster.slices.take(step),
             Change::Failed(feed, error) => {
-                self.health.failed(feed, &error);
+                if let Some(silence) = self.health.failed(feed, &error) {
+                    self.was_silent(silence);
+                }
                 // What is forbidden is not waited for.
                 true
             }
@@ -230,6 +230,13 @@ impl Kubernetes {
         if self.health.is_good() && self.is_ready() {
             self.confirmed_at = unix_now();
         }
+    }
+
+    /// What was confirmed meanwhile was not so.
+    fn was_silent(&mut self, silence: Duration) {
+        let silence = u64::try_from(silence.as_nanos()).unwrap_or(u64::MAX);
+        let heard = UnixNanos(unix_now().0.saturating_sub(silence));
+        self.confirmed_at = self.confirmed_at.min(heard);
     }
 
     /// Asks for owners that the names do not tell.

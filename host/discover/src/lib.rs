@@ -34,4 +34,5 @@ pub use error::{
 pub use interfaces::{Interface, Interfaces};
 pub use kubernetes::{AccessError, ApiCheck, ApiRequests, Asked, examine};
 pub use namespace::{Namespace, NamespaceError};
+pub use netlink::LinkEvents;
 pub use watch::{Discovery, Surroundings, discover};

@@ -4,15 +4,17 @@
 use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::NetlinkError;
 use crate::namespace::Namespace;
 
 mod kernel;
 
+pub(crate) use kernel::Kernel;
+pub use kernel::LinkEvents;
 #[cfg(feature = "lab")]
 pub(crate) use kernel::to_io;
-pub(crate) use kernel::{Kernel, LinkEvents};
 
 /// A link of the current namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,24 +110,25 @@ pub(crate) struct NamedNamespace {
     pub(crate) addresses: Vec<Address>,
 }
 
-/// What can be asked.
+/// What can be asked. A table is as it was when it was asked for, or later, and is listed once for all who ask for it
+/// meanwhile.
 pub(crate) trait Netlink: Sync {
     /// All links.
-    fn links(&self) -> impl Future<Output = Result<Vec<Link>, NetlinkError>> + Send;
+    fn links(&self) -> impl Future<Output = Result<Arc<[Link]>, NetlinkError>> + Send;
     /// Where a packet to `ip` would go; `None` without a route.
     fn route(&self, ip: IpAddr)
     -> impl Future<Output = Result<Option<Route>, NetlinkError>> + Send;
     /// All neighbours whose hardware address is known.
-    fn neighbours(&self) -> impl Future<Output = Result<Vec<Neighbour>, NetlinkError>> + Send;
+    fn neighbours(&self) -> impl Future<Output = Result<Arc<[Neighbour]>, NetlinkError>> + Send;
     /// The forwarding tables of all bridges.
-    fn forwarding(&self) -> impl Future<Output = Result<Vec<Forwarding>, NetlinkError>> + Send;
+    fn forwarding(&self) -> impl Future<Output = Result<Arc<[Forwarding]>, NetlinkError>> + Send;
     /// Sends something to `ip`, so that the kernel asks for its hardware address and the bridge
     /// sees the answer. Whether it arrives is of no interest.
     fn provoke(&self, ip: IpAddr) -> impl Future<Output = ()> + Send;
     /// The namespaces that have a name here.
     fn named_namespaces(
         &self,
-    ) -> impl Future<Output = Result<Vec<NamedNamespace>, NetlinkError>> + Send;
+    ) -> impl Future<Output = Result<Arc<[NamedNamespace]>, NetlinkError>> + Send;
 }
 
 /// Addresses that name a pod to others: no loopback, no link-local.

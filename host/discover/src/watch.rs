@@ -14,7 +14,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use owlk8s_model::{Target, TargetSet, UnixNanos};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::config::DiscoveryConfig;
 use crate::error::{DiscoverError, NetlinkError};
@@ -27,10 +27,6 @@ mod tests;
 
 /// How often targets are confirmed where only the configuration names them.
 const CONFIRM: Duration = Duration::from_secs(10);
-/// Quiet after a link event before looking: a container's start makes a handful of them.
-const CALM: Duration = Duration::from_millis(150);
-/// Events that never calm down are not waited for longer.
-const CALM_AT_MOST: Duration = Duration::from_secs(1);
 /// Addresses and names come after the link, and make no event on this side: look once more.
 const AFTERTHOUGHT: Duration = Duration::from_secs(2);
 
@@ -204,7 +200,7 @@ impl HostSource {
             let after = tokio::select! {
                 () = sender.closed() => return,
                 () = sleep_until(next) => self.rescan,
-                () = calm_change(&mut self.events) => self.rescan.min(AFTERTHOUGHT),
+                () = self.events.settled() => self.rescan.min(AFTERTHOUGHT),
             };
             match self.host.scan().await {
                 Ok(targets) => self.found(targets),
@@ -242,13 +238,6 @@ impl HostSource {
             );
         }
     }
-}
-
-/// Returns once events have come and then stopped coming.
-async fn calm_change(events: &mut LinkEvents) {
-    events.changed().await;
-    let latest = Instant::now() + CALM_AT_MOST;
-    while Instant::now() < latest && timeout(CALM, events.changed()).await.is_ok() {}
 }
 
 pub(crate) fn unix_now() -> UnixNanos {

@@ -21,7 +21,8 @@ struct Watched {
     server: ApiServer,
     cluster: Cluster,
     discovery: Discovery,
-    _dir: tempfile::TempDir,
+    /// Of its credentials.
+    dir: tempfile::TempDir,
 }
 
 impl Watched {
@@ -42,7 +43,7 @@ impl Watched {
             cluster: server.cluster(),
             server,
             discovery,
-            _dir: dir,
+            dir,
         }
     }
 
@@ -543,7 +544,7 @@ async fn a_pod_of_the_cluster_is_let_in_by_its_service_account() {
         cluster,
         server,
         discovery,
-        _dir: dir,
+        dir,
     };
     watched
         .finds(&[&format!("shop/{} Deployment/cart cart", pods[0])])
@@ -655,4 +656,53 @@ async fn an_expired_token_leaves_the_targets_until_it_is_accepted_again() {
     watched.finds(&[&cart]).await;
     watched.server.accept_token("of-the-agent");
     watched.finds(&[&format!("{cart},web")]).await;
+}
+
+#[tokio::test]
+async fn a_token_that_is_renewed_is_used_as_soon_as_the_old_one_is_refused() {
+    let server = ApiServer::start_tls();
+    server.accept_token("first");
+    let cluster = server.cluster();
+    cluster.add(node("n1"));
+    cluster.add(service("shop", "cart").selecting([("app", "cart")]));
+    let pods = cluster.add(deployment("shop", "cart").on("n1"));
+    let dir = tempfile::tempdir().unwrap();
+    server.service_account_dir(dir.path()).unwrap();
+    let config = format!("[kubernetes]\nservice_account = {:?}", dir.path());
+    let config: DiscoveryConfig = toml::from_str(&config).unwrap();
+    let around = Surroundings {
+        kubernetes_service: Some(server.url().replace("https://", "")),
+        ..on("n1")
+    };
+    let discovery = discover(&config, &around).await.unwrap();
+    let mut watched = Watched {
+        cluster,
+        server,
+        discovery,
+        dir,
+    };
+    let cart = format!("shop/{} Deployment/cart cart", pods[0]);
+    watched.finds(&[&cart]).await;
+    watched.is_watching().await;
+    watched.server.accept_token("second");
+    let account = watched.dir.path().to_owned();
+    watched.server.service_account_dir(&account).unwrap();
+    watched.server.expire_token("first");
+    watched.server.end_watches();
+    let refused = |server: &ApiServer| {
+        let requests = server.requests();
+        requests
+            .iter()
+            .filter(|request| request.status == Some(401))
+            .count()
+    };
+    timeout(PATIENCE, watched.server.until(|server| refused(server) > 0))
+        .await
+        .expect("the old one is refused");
+    watched
+        .cluster
+        .add(service("shop", "web").selecting([("app", "cart")]));
+    watched.finds(&[&format!("{cart},web")]).await;
+    watched.is_watching().await;
+    assert!(refused(&watched.server) <= 5, "once for each watch at most");
 }

@@ -106,6 +106,7 @@ pub(crate) fn load(options: &Options) -> Result<(Ebpf, Maps), ProbeError> {
 }
 
 /// One of the object's programs.
+#[cfg(feature = "test-run")]
 pub(crate) fn program<'a>(
     ebpf: &'a Ebpf,
     name: &'static str,
@@ -174,10 +175,11 @@ fn refused_program(name: &'static str, error: ProgramError) -> ProbeError {
             verifier_log,
         } => {
             let log = verifier_log.to_string();
+            let remedy = refusal::of_program(&io_error, &log);
             ProbeError::LoadProgram {
                 program: name,
-                remedy: refusal::of_program(&io_error, &log),
-                log: refusal::last_lines(&log),
+                log: refusal::last_lines(&log, &remedy),
+                remedy,
                 source: io_error,
             }
         }

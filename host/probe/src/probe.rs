@@ -12,10 +12,12 @@ mod release;
 mod status;
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use aya::Ebpf;
-use aya::programs::{ProgramError, SocketFilter, SocketFilterError};
+#[cfg(feature = "test-run")]
+use aya::programs::SocketFilter;
 use owlk8s_ebpf_abi::{BEYOND, TargetEntry};
 use owlk8s_model::{Reading, TargetId, UnixNanos};
 
@@ -24,6 +26,7 @@ use crate::judge::{Judge, Noted};
 use crate::load::{self, Maps, Options};
 use crate::read::RowReader;
 use crate::slots::{SlotPair, SlotPool};
+use crate::sys::Callee;
 use crate::{ProbeError, sys};
 
 use beyond::{Program, Spot};
@@ -38,6 +41,8 @@ pub struct Probe {
     watched: BTreeMap<TargetId, Watched>,
     /// Whom each name in the kernel's table counts for.
     owners: BTreeMap<u32, TargetId>,
+    /// What sockets carry instead of the program, where they do not take one of its size.
+    stand_in: Option<StandIn>,
     inside: Program,
     cgroup: Program,
     /// Why interfaces of this node are not to be relied on, once one was found blind and another place not.
@@ -91,6 +96,7 @@ impl Probe {
             options,
             watched: BTreeMap::new(),
             owners: BTreeMap::new(),
+            stand_in: None,
             inside: Program::new(load::PROGRAM_INSIDE),
             cgroup: Program::new(load::PROGRAM_CGROUP),
             bypassed: None,
@@ -416,24 +422,17 @@ impl Probe {
         Some(before.link)
     }
 
-    fn open_socket(&self, interface: &Interface) -> Result<OwnedFd, ProbeError> {
+    fn open_socket(&mut self, interface: &Interface) -> Result<OwnedFd, ProbeError> {
         let name = || interface.name.clone();
         let socket = sys::open_packet_socket().map_err(|source| ProbeError::OpenSocket {
             interface: name(),
             remedy: load::socket_remedy(&source),
             source,
         })?;
-        self.filter()?
-            .attach(&socket)
-            .map_err(|error| ProbeError::AttachFilter {
+        self.carry(&socket)
+            .map_err(|source| ProbeError::AttachFilter {
                 interface: name(),
-                source: match error {
-                    ProgramError::SocketFilterError(SocketFilterError::SetsockoptError {
-                        io_error,
-                        ..
-                    }) => io_error,
-                    other => std::io::Error::other(other),
-                },
+                source,
             })?;
         sys::bind_to_interface(socket.as_fd(), interface.index).map_err(|source| {
             ProbeError::BindInterface {
@@ -445,8 +444,38 @@ impl Probe {
         Ok(socket)
     }
 
-    fn filter(&self) -> Result<&SocketFilter, ProbeError> {
-        load::program(&self.ebpf, load::PROGRAM)
+    /// Puts the program on the socket; or what stands in for it, where the kernel has no room for its size: before
+    /// Linux 6.8 `net.core.optmem_max`, which a socket's program counts against, was 20 KiB, and is still where somebody
+    /// has set it so.
+    fn carry(&mut self, socket: &OwnedFd) -> io::Result<()> {
+        let program = load::program_fd(&self.ebpf, load::PROGRAM).map_err(io::Error::other)?;
+        if self.stand_in.is_none() {
+            match sys::attach_program(socket.as_fd(), program.as_fd()) {
+                Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => {}
+                other => return other,
+            }
+            self.stand_in = Some(StandIn::of(program.as_fd())?);
+        }
+        let stand_in = self.stand_in.as_ref().map(|stand_in| stand_in.stub.as_fd());
+        stand_in.map_or(Ok(()), |stub| sys::attach_program(socket.as_fd(), stub))
+    }
+}
+
+/// A program of a few instructions that calls the big one.
+struct StandIn {
+    stub: OwnedFd,
+    /// The stub calls nothing once this is dropped.
+    _callee: Callee,
+}
+
+impl StandIn {
+    fn of(program: BorrowedFd<'_>) -> io::Result<Self> {
+        let callee = Callee::new()?;
+        callee.set(program)?;
+        Ok(Self {
+            stub: callee.nameless_stub()?,
+            _callee: callee,
+        })
     }
 }
 

@@ -95,6 +95,33 @@ fn counts_over_a_veth_are_those_of_the_client_by_ipv4_and_ipv6() {
     });
 }
 
+/// As before Linux 6.8, where 20 KiB is what a socket may hold of programs and the like.
+#[test]
+fn where_sockets_take_small_programs_only_counts_are_the_same() {
+    let _alone = alone();
+    on_a_node(|| {
+        // Of this network namespace; older kernels have one for all, which is as low by itself.
+        let room = "/proc/sys/net/core/optmem_max";
+        if fs::exists(room).unwrap() {
+            fs::write(room, "20480").unwrap();
+        }
+        let (pod, mut probe) = watched_pod();
+        for server in pod.servers {
+            get(server, MIX.into_iter().cycle().take(40));
+        }
+        let (counters, rows) = read(&mut probe, "pod");
+        assert_eq!(
+            by_status(&rows),
+            BTreeMap::from([(200, 40), (404, 20), (500, 20)])
+        );
+        assert_eq!(
+            (counters.started, counters.losses.len()),
+            (80, 0),
+            "{counters:?}"
+        );
+    });
+}
+
 #[test]
 fn many_connections_at_once_are_counted_to_the_last_request() {
     let _alone = alone();

@@ -60,6 +60,39 @@ pub(crate) fn ebpf(toolchain: Toolchain) -> Result<()> {
     copy(object, &path("target/bpf/owlk8s-red"))
 }
 
+/// Test programs, each given by its room (`host/ROOM`) and its name, and the binary beside them; each as `ROOM/NAME`
+/// and its file. The whole workspace is named, so that its features are those of all other builds.
+pub(crate) fn tests(wanted: &[(&str, &str)]) -> Result<Vec<(String, PathBuf)>> {
+    let mut build = cargo(".");
+    build
+        .args([
+            "test",
+            "--release",
+            "--no-run",
+            "--workspace",
+            "--bin",
+            "owlk8s",
+        ])
+        .arg("--target-dir")
+        .arg(path("target"));
+    for (_, name) in wanted {
+        build.args(["--test", name]);
+    }
+    let built = artefacts(&mut build, "test")?;
+    let find = |room: &str, name: &str| {
+        let found = built.iter().find(|(manifest, file)| {
+            let folder = manifest.parent().and_then(Path::file_name);
+            let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+            folder.is_some_and(|folder| folder == room)
+                && stem.rsplit_once('-').is_some_and(|(stem, _)| stem == name)
+        });
+        found
+            .map(|(_, file)| (format!("{room}/{name}"), file.clone()))
+            .with_context(|| format!("host/{room} has no test program {name}"))
+    };
+    wanted.iter().map(|(room, name)| find(room, name)).collect()
+}
+
 /// Each package of `plugins/` with crate type `cdylib` -> `target/plugins/NAME.wasm`; those in a folder `fixtures` ->
 /// `target/plugins/fixtures/NAME.wasm`.
 pub(crate) fn plugins(toolchain: Toolchain) -> Result<()> {

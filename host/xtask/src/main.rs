@@ -13,6 +13,7 @@ mod needs;
 mod plan;
 mod run;
 mod setup;
+mod vm;
 mod workspace;
 
 use std::os::unix::process::CommandExt;
@@ -37,6 +38,9 @@ usage: cargo xtask COMMAND [--toolchain rustup|debian]
   image [--name NAME:TAG] [--folder DIR]
                           what was built as a container image: target/image/owlk8s.tar, or just its files
   deploy [--check]        deploy/chart -> deploy/rendered, judged by Kubernetes' schemas
+  vm-test [KERNEL ...]    the kernel tests on other kernels, each booted in an emulator; a KERNEL is a series of Debian's
+                          (6.1), the file of a kernel package, or a folder that some were unpacked into; --only NAME
+                          runs the checks with NAME in theirs
   setup GOAL [--dry-run]  install what GOAL (build, demo, test, scenarios) needs
 
 --toolchain chooses what compiles eBPF and WebAssembly; by itself xtask takes what is there.";
@@ -46,6 +50,8 @@ usage: cargo xtask COMMAND [--toolchain rustup|debian]
 struct Arguments {
     command: Option<String>,
     goal: Option<String>,
+    kernels: Vec<String>,
+    only: Option<String>,
     toolchain: Option<Toolchain>,
     duration: Option<String>,
     dry_run: bool,
@@ -87,6 +93,10 @@ fn parse(mut parser: lexopt::Parser) -> Result<Arguments, lexopt::Error> {
             {
                 arguments.goal = Some(word.string()?);
             }
+            Arg::Value(word) if arguments.command.as_deref() == Some("vm-test") => {
+                arguments.kernels.push(word.string()?);
+            }
+            Arg::Long("only") => arguments.only = Some(parser.value()?.string()?),
             Arg::Long("toolchain") => {
                 arguments.toolchain = Some(parser.value()?.parse_with(toolchain)?)
             }
@@ -132,6 +142,10 @@ fn dispatch(arguments: &Arguments) -> Result<()> {
             None => image::archive(arguments.name.as_deref())?,
         },
         Some("deploy") => deploy::deploy(arguments.check)?,
+        Some("vm-test") => {
+            let toolchain = ready(Goal::Build, wish)?;
+            vm::test(toolchain, &arguments.kernels, arguments.only.as_deref())?;
+        }
         Some("setup") => {
             let name = arguments.goal.as_deref().unwrap_or("build");
             let goal = Goal::parse(name).with_context(|| {
@@ -194,6 +208,8 @@ mod tests {
             typed(&["setup", "test"]).expect("valid").goal.as_deref(),
             Some("test")
         );
+        let kernels = typed(&["vm-test", "6.1", "6.12"]).expect("valid").kernels;
+        assert_eq!(kernels, ["6.1", "6.12"]);
     }
 
     #[test]

@@ -148,6 +148,41 @@ pub(crate) const TOOLS: &[Tool] = &[
     ),
 ];
 
+/// Programs of `vm-test`, which is no goal of the others: they take some hundred megabytes.
+pub(crate) const VM_TOOLS: &[Tool] = &[
+    tool(
+        "qemu-system-x86_64",
+        "qemu-system-x86",
+        "emulates the machines",
+        Goal::Test,
+    ),
+    tool(
+        "busybox",
+        "busybox-static",
+        "the system that runs on them",
+        Goal::Test,
+    ),
+    tool(
+        "ip",
+        "iproute2",
+        "makes the network namespaces of the tests",
+        Goal::Test,
+    ),
+    tool(
+        "nsenter",
+        "util-linux",
+        "runs programs inside them",
+        Goal::Test,
+    ),
+    tool("xz", "xz-utils", "unpacks kernels", Goal::Test),
+    tool(
+        "zstd",
+        "zstd",
+        "unpacks the modules of some kernels",
+        Goal::Test,
+    ),
+];
+
 const fn tool(command: &'static str, package: &'static str, why: &'static str, from: Goal) -> Tool {
     Tool {
         command,

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 
+use crate::kernel::is_root;
 use crate::machine::{self, inspect};
-use crate::needs::{BPF_LINKER, Goal, LLVM};
+use crate::needs::{BPF_LINKER, Goal, LLVM, Tool};
 use crate::plan::{Machine, Missing, Rustup, Step, Toolchain, plan, present_toolchain};
 use crate::run::{announce, human, run, run_logged, run_silently};
 use crate::workspace::{cargo, path};
@@ -42,6 +43,29 @@ pub(crate) fn setup(goal: Goal, wish: Option<Toolchain>) -> Result<Toolchain> {
         ));
     }
     present_toolchain(&machine, wish).context("no toolchain for eBPF and WebAssembly was found after it was installed: this is a mistake in xtask")
+}
+
+/// Installs those of `wanted` that are missing.
+pub(crate) fn tools(wanted: &[Tool]) -> Result<()> {
+    let missing: Vec<_> = wanted
+        .iter()
+        .filter(|tool| machine::find(tool.command).is_none())
+        .map(|tool| (tool.package, tool.why))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = missing.iter().map(|(name, _)| *name).collect();
+    let names = names.join(" ");
+    if machine::find("apt-get").is_none() {
+        bail!("these programs are missing, here under the names of their Debian packages: {names}");
+    }
+    if !is_root() {
+        bail!(
+            "Debian packages are missing and only root may install them: run `sudo apt-get install --no-install-recommends {names}`"
+        );
+    }
+    Apt::default().install(&missing)
 }
 
 /// Prints the steps of a plan without taking them.

@@ -71,12 +71,7 @@ impl<'a> CniPod<'a> {
             let off = || std::fs::write("/proc/sys/net/ipv6/conf/default/accept_dad", "0");
             lab.inside(who, off).unwrap().unwrap();
         }
-        let wired = call(lab, "ADD", name, &network);
-        let ips = wired["ips"].as_array().unwrap().iter().map(|ip| {
-            let (address, _) = ip["address"].as_str().unwrap().split_once('/').unwrap();
-            address.parse().unwrap()
-        });
-        let ips = ips.collect();
+        let ips = add(lab, name, &network);
         let listener = lab.listen(name, "[::]:80".parse().unwrap());
         let (answered, stop) = (
             Arc::new(AtomicU64::new(0)),
@@ -104,6 +99,12 @@ impl<'a> CniPod<'a> {
             stop,
             server: Some(server),
         }
+    }
+
+    /// Other wires, with other addresses, as for a sandbox that is made anew.
+    pub fn wire_anew(&mut self) {
+        call(self.lab, "DEL", &self.name, &self.network);
+        self.ips = add(self.lab, &self.name, &self.network);
     }
 
     /// Requests that its server has answered.
@@ -169,6 +170,16 @@ fn serve(mut connection: TcpStream, answered: &AtomicU64) {
             return;
         }
     }
+}
+
+/// The addresses that the plugin gives.
+fn add(lab: &Lab, pod: &str, network: &Value) -> Vec<IpAddr> {
+    let wired = call(lab, "ADD", pod, network);
+    let ips = wired["ips"].as_array().unwrap().iter().map(|ip| {
+        let (address, _) = ip["address"].as_str().unwrap().split_once('/').unwrap();
+        address.parse().unwrap()
+    });
+    ips.collect()
 }
 
 /// Calls the plugin as a container runtime does.

@@ -1,50 +1,72 @@
 //! The cgroup of a pod, by its name.
+//!
+//! The tree is walked once for all who ask at the same time: a node of 250 pods has some thousand directories.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use owlk8s_model::Target;
+
+use crate::host::inhabitants::container_id;
+use crate::kubernetes::STATIC_POD_UID;
 
 /// Shorter names could be part of any other.
 const SHORTEST: usize = 32;
 /// Directories that are looked at: more than a node of 500 pods has.
 const MOST: usize = 20_000;
 
-/// What the name of the target's cgroup holds: the pod's uid, with the underscores that systemd wants too, or the
+/// The cgroups of pods and containers by what their names hold, as they were at one moment.
+#[derive(Debug, Default)]
+pub(super) struct Cgroups {
+    roots: Vec<PathBuf>,
+    by_key: HashMap<String, PathBuf>,
+}
+
+/// What the name of the target's cgroup holds: the pod's uid, of a static pod that which the kubelet knows it by, or the
 /// container's id.
-pub(super) fn keys(target: &Target) -> Vec<String> {
-    let container = target.labels.get("container.id").cloned();
+fn keys(target: &Target) -> impl Iterator<Item = &str> {
+    let label = |name: &str| target.labels.get(name).map(String::as_str);
     [
-        Some(target.uid.clone()),
-        Some(target.uid.replace('-', "_")),
-        container,
+        Some(target.uid.as_str()),
+        label(STATIC_POD_UID),
+        label("container.id"),
     ]
     .into_iter()
     .flatten()
     .filter(|key| key.len() >= SHORTEST)
-    .collect()
 }
 
-/// The directory nearest to the root whose name holds one of `keys`; or why there is none.
-pub(super) fn find(mounts: &Path, keys: &[String]) -> Result<PathBuf, String> {
-    if keys.is_empty() {
-        return Err("it has neither a pod's uid nor a container's id to find it by".to_owned());
+impl Cgroups {
+    /// Walks what is mounted, as the table in the file `mounts` says.
+    pub(super) fn look(mounts: &Path) -> Self {
+        let mounts = fs::read_to_string(mounts).unwrap_or_default();
+        let roots: Vec<PathBuf> = roots(&mounts).map(PathBuf::from).collect();
+        let mut by_key = HashMap::new();
+        for root in &roots {
+            gather(root, &mut by_key);
+        }
+        Self { roots, by_key }
     }
-    let mounts = fs::read_to_string(mounts).unwrap_or_default();
-    let roots: Vec<_> = roots(&mounts).collect();
-    if roots.is_empty() {
-        return Err("this machine has no cgroups of version 2".to_owned());
+
+    /// The target's, nearest to the root; or why there is none.
+    pub(super) fn of(&self, target: &Target) -> Result<PathBuf, String> {
+        if keys(target).next().is_none() {
+            return Err("it has neither a pod's uid nor a container's id to find it by".to_owned());
+        }
+        if self.roots.is_empty() {
+            return Err("this machine has no cgroups of version 2".to_owned());
+        }
+        keys(target)
+            .find_map(|key| self.by_key.get(key).cloned())
+            .ok_or_else(|| {
+                let roots: Vec<_> = self.roots.iter().map(|root| root.display().to_string()).collect();
+                format!(
+                    "none below {} has its id in its name (in a container, mount the node's /sys/fs/cgroup)",
+                    roots.join(", ")
+                )
+            })
     }
-    roots
-        .iter()
-        .find_map(|root| below(Path::new(root), keys))
-        .ok_or_else(|| {
-            format!(
-                "none below {} has its id in its name (in a container, mount the node's /sys/fs/cgroup)",
-                roots.join(", ")
-            )
-        })
 }
 
 /// Where cgroups of version 2 are mounted.
@@ -56,7 +78,8 @@ fn roots(mounts: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-fn below(root: &Path, keys: &[String]) -> Option<PathBuf> {
+/// All below `root`, those nearest to it first.
+fn gather(root: &Path, by_key: &mut HashMap<String, PathBuf>) {
     let mut waiting = VecDeque::from([root.to_owned()]);
     let mut left = MOST;
     while let Some(directory) = waiting.pop_front() {
@@ -69,14 +92,25 @@ fn below(root: &Path, keys: &[String]) -> Option<PathBuf> {
             }
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            if keys.iter().any(|key| name.contains(key.as_str())) {
-                return Some(entry.path());
+            for key in [pod_uid(&name), container_id(&name)].into_iter().flatten() {
+                by_key.entry(key).or_insert_with(|| entry.path());
             }
-            left = left.checked_sub(1)?;
+            left -= 1;
+            if left == 0 {
+                return;
+            }
             waiting.push_back(entry.path());
         }
     }
-    None
+}
+
+/// `kubepods-burstable-podUID.slice` with underscores in the uid, as the kubelet names it for systemd, or `podUID`.
+fn pod_uid(name: &str) -> Option<String> {
+    let (_, uid) = name
+        .strip_suffix(".slice")
+        .unwrap_or(name)
+        .rsplit_once("pod")?;
+    (uid.len() >= SHORTEST).then(|| uid.replace('_', "-"))
 }
 
 #[cfg(test)]
@@ -115,7 +149,7 @@ mod tests {
             tree.display()
         );
         fs::write(&mounts, table).unwrap();
-        let path = find(&mounts, &keys(target))?;
+        let path = Cgroups::look(&mounts).of(target)?;
         Ok(path.strip_prefix(&tree).unwrap().display().to_string())
     }
 
@@ -135,6 +169,21 @@ mod tests {
         );
     }
 
+    /// The kubelet knows a pod from a file by a hash of it, and tells the API server another uid.
+    #[test]
+    fn cgroup_of_a_static_pod_is_found_by_the_uid_that_the_kubelet_gave_it() {
+        let hash = "5b4a8d1c0f2e3d4c5b6a79880716253f";
+        let mut pod = target(UID, "");
+        pod.labels
+            .insert(STATIC_POD_UID.to_owned(), hash.to_owned());
+        let slice =
+            format!("kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{hash}.slice");
+        let below = format!("{slice}/cri-containerd-{}.scope", "b".repeat(64));
+        assert_eq!(found(&[&below], &pod), Ok(slice));
+        let cgroupfs = format!("kubepods/burstable/pod{hash}");
+        assert_eq!(found(&[&cgroupfs], &pod), Ok(cgroupfs));
+    }
+
     #[test]
     fn cgroup_of_a_container_is_found_by_its_id() {
         let id = "c".repeat(64);
@@ -149,7 +198,9 @@ mod tests {
         assert!(none.contains("mount the node's /sys/fs/cgroup"), "{none}");
         let unnamed = found(&["system.slice"], &target("", "")).unwrap_err();
         assert!(unnamed.contains("uid"), "{unnamed}");
-        let nowhere = find(Path::new("/nonexistent"), &keys(&pod)).unwrap_err();
+        let nowhere = Cgroups::look(Path::new("/nonexistent"))
+            .of(&pod)
+            .unwrap_err();
         assert_eq!(nowhere, "this machine has no cgroups of version 2");
     }
 }

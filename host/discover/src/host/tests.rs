@@ -133,12 +133,14 @@ fn addresses_from_outside_come_from_host_routes_neighbours_and_forwarding() {
                 link: 50,
                 mac: Mac(vec![8]),
             },
-        ],
+        ]
+        .into(),
         forwarding: vec![Forwarding {
             mac,
             port: 3,
             bridge: 50,
-        }],
+        }]
+        .into(),
     };
     let found = targets(&[veth(3, 2, Some(0))], &[place(0, "web", None)], &outside);
     assert_eq!(

@@ -1,4 +1,4 @@
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use owlk8s_model::TargetId;
@@ -20,8 +20,8 @@ struct Node {
 }
 
 impl Netlink for Node {
-    async fn links(&self) -> Result<Vec<Link>, NetlinkError> {
-        Ok(self.links.clone())
+    async fn links(&self) -> Result<Arc<[Link]>, NetlinkError> {
+        Ok(self.links.clone().into())
     }
     async fn route(&self, ip: IpAddr) -> Result<Option<Route>, NetlinkError> {
         Ok(self
@@ -30,11 +30,11 @@ impl Netlink for Node {
             .find(|(to, _)| *to == ip)
             .map(|(_, route)| route.clone()))
     }
-    async fn neighbours(&self) -> Result<Vec<Neighbour>, NetlinkError> {
-        Ok(self.neighbours.lock().unwrap().clone())
+    async fn neighbours(&self) -> Result<Arc<[Neighbour]>, NetlinkError> {
+        Ok(self.neighbours.lock().unwrap().clone().into())
     }
-    async fn forwarding(&self) -> Result<Vec<Forwarding>, NetlinkError> {
-        Ok(self.forwarding.lock().unwrap().clone())
+    async fn forwarding(&self) -> Result<Arc<[Forwarding]>, NetlinkError> {
+        Ok(self.forwarding.lock().unwrap().clone().into())
     }
     async fn provoke(&self, ip: IpAddr) {
         self.provoked.fetch_add(1, Ordering::Relaxed);
@@ -49,8 +49,8 @@ impl Netlink for Node {
                 *of != ip
             });
     }
-    async fn named_namespaces(&self) -> Result<Vec<NamedNamespace>, NetlinkError> {
-        Ok(self.namespaces.clone())
+    async fn named_namespaces(&self) -> Result<Arc<[NamedNamespace]>, NetlinkError> {
+        Ok(self.namespaces.clone().into())
     }
 }
 

@@ -2,9 +2,10 @@
 //!
 //! A pod is a target when it runs on this node in a network namespace of its own, has an address, lies behind a service
 //! (or all pods are wanted), and neither it nor its namespace nor the node is annotated with `owlk8s/ignore: "true"`.
-//! Readiness does not matter: a pod that is not ready, or that is ending, still answers whoever is connected.
+//! Readiness does not matter: a pod that is not ready, or that is ending, still answers whoever is connected. But of
+//! pods with the same address only one has it: see [`Cluster::owners`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -120,6 +121,7 @@ impl Cluster {
         if self.node.known.values().any(|ignored| *ignored) {
             return findings;
         }
+        let owners = self.owners();
         for ((namespace, name), pod) in &self.pods.known {
             if pod.ignored || pod.finished || self.is_ignored(namespace) {
                 continue;
@@ -132,7 +134,9 @@ impl Cluster {
                 findings.host_network.insert(format!("{namespace}/{name}"));
                 continue;
             }
-            if pod.ips.is_empty() {
+            let has = |ip: &&IpAddr| owners.get(ip).is_some_and(|owner| owner.uid == pod.uid);
+            let ips: Vec<IpAddr> = pod.ips.iter().filter(has).copied().collect();
+            if ips.is_empty() {
                 continue;
             }
             findings.targets.push(Arc::new(Target {
@@ -142,13 +146,32 @@ impl Cluster {
                 namespace: namespace.to_string(),
                 workload: workloads.of(namespace, name, pod),
                 services,
-                ips: pod.ips.clone(),
+                ips,
                 interface: None,
                 labels: pod.labels.clone(),
             }));
         }
         findings.targets.sort_by(|a, b| a.id.cmp(&b.id));
         findings
+    }
+
+    /// Whose each address is. Two pods have the same while one of them is gone and its object is not yet: an address is
+    /// given to another pod when the sandbox ends, and a finalizer, or a kubelet that is late, keeps the object. So it
+    /// is that of who is not ending, and of two such the later.
+    fn owners(&self) -> HashMap<IpAddr, &Pod> {
+        let claim = |pod: &&Pod| (!pod.ending, pod.created.clone());
+        let running = self.pods.known.values();
+        let running = running.filter(|pod| !pod.finished && !pod.host_network);
+        let mut owners: HashMap<IpAddr, &Pod> = HashMap::new();
+        for pod in running {
+            for ip in &pod.ips {
+                let owner = owners.entry(*ip).or_insert(pod);
+                if claim(owner) < claim(&pod) {
+                    *owner = pod;
+                }
+            }
+        }
+        owners
     }
 
     /// Pods that may become targets, with namespaces and names.

@@ -1,9 +1,11 @@
 //! How it stands with the API server, and what is said about it: a line when something changes, not one for each try.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use kube::runtime::watcher;
 
+use super::client;
 use super::feed::Feed;
 use super::traffic::Asked;
 
@@ -16,6 +18,9 @@ pub(super) enum Trouble {
     Unauthorized(String),
     /// It is away, slow, or says no for now.
     Away(String),
+    /// Its connection ended, as some load balancers end each after a minute; whether the next one can be made will be
+    /// seen at once. No line is worth it, but what it would tell is not known meanwhile.
+    Interrupted,
 }
 
 /// The watches that are in trouble.
@@ -27,12 +32,20 @@ pub(super) struct Health {
 }
 
 impl Health {
-    /// A watch failed.
-    pub(super) fn failed(&mut self, feed: Feed, error: &watcher::Error) {
+    /// A watch failed. How long nothing had been heard of it, where that was not noticed before.
+    pub(super) fn failed(&mut self, feed: Feed, error: &watcher::Error) -> Option<Duration> {
         let Some(trouble) = trouble(error) else {
             tracing::debug!(resource = feed.resource(), %error, "watching anew");
-            return;
+            return None;
         };
+        self.tell(feed, trouble);
+        match error {
+            watcher::Error::WatchFailed(error) => client::silence(error),
+            _ => None,
+        }
+    }
+
+    fn tell(&mut self, feed: Feed, trouble: Trouble) {
         let before = self.troubles.insert(feed, trouble.clone());
         match &trouble {
             Trouble::Forbidden(said) if !matches!(before, Some(Trouble::Forbidden(_))) => {
@@ -75,7 +88,8 @@ impl Health {
         if matches!(ended, Trouble::Forbidden(_)) {
             tracing::info!(resource = asked.resource, "permission granted");
         }
-        let away = |trouble: &Trouble| !matches!(trouble, Trouble::Forbidden(_));
+        let away =
+            |trouble: &Trouble| matches!(trouble, Trouble::Away(_) | Trouble::Unauthorized(_));
         if self.told_away && !self.troubles.values().any(away) {
             self.told_away = false;
             tracing::info!("the Kubernetes API server answers again");
@@ -88,9 +102,11 @@ impl Health {
         matches!(self.troubles.get(&feed), Some(Trouble::Forbidden(_)))
     }
 
-    /// Whether what must be known is being followed.
+    /// Whether all is being followed that may be, and what must be.
     pub(super) fn is_good(&self) -> bool {
-        self.troubles.keys().all(|feed| feed.without().is_some())
+        self.troubles.iter().all(|(feed, trouble)| {
+            feed.without().is_some() && matches!(trouble, Trouble::Forbidden(_))
+        })
     }
 }
 
@@ -107,9 +123,13 @@ fn trouble(error: &watcher::Error) -> Option<Trouble> {
         watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error) => {
             of_client(error)
         }
-        // A connection that ends, as some load balancers end each after a minute; whether the next one can be made will
-        // be seen at once.
-        watcher::Error::WatchFailed(_) => None,
+        watcher::Error::WatchFailed(error) => Some(match client::silence(error) {
+            Some(silence) => Trouble::Away(format!(
+                "nothing was heard of it for {} s",
+                silence.as_secs()
+            )),
+            None => Trouble::Interrupted,
+        }),
         watcher::Error::WatchError(status) => of_status(status),
         watcher::Error::NoResourceVersion => Some(Trouble::Away(error.to_string())),
     }
@@ -144,4 +164,58 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    fn broken(io: io::Error) -> watcher::Error {
+        watcher::Error::WatchFailed(kube::Error::Service(Box::new(io)))
+    }
+
+    fn asked(resource: &str, status: u16) -> Asked {
+        Asked {
+            verb: "watch",
+            resource: resource.to_owned(),
+            status,
+        }
+    }
+
+    #[test]
+    fn nothing_is_confirmed_between_a_connection_and_the_next() {
+        let mut health = Health::default();
+        let reset = broken(io::ErrorKind::ConnectionReset.into());
+        assert_eq!(health.failed(Feed::Nodes, &reset), None);
+        assert!(!health.is_good());
+        assert!(!health.told_away, "no line is worth it");
+        assert!(!health.answered(&asked("nodes", 503)));
+        assert!(health.answered(&asked("nodes", 200)));
+        assert!(health.is_good());
+    }
+
+    #[test]
+    fn a_server_that_is_silent_has_been_away_for_as_long() {
+        let mut health = Health::default();
+        let gone = broken(rustix::io::Errno::TIMEDOUT.into());
+        assert_eq!(health.failed(Feed::Pods, &gone), Some(client::GONE_AFTER));
+        assert!(health.told_away && !health.is_good());
+        assert!(health.answered(&asked("pods", 200)));
+        assert!(!health.told_away && health.is_good());
+    }
+
+    #[test]
+    fn what_can_be_done_without_is_missed_only_where_it_is_forbidden() {
+        let mut health = Health::default();
+        let status = |code| {
+            let status = kube::core::Status::failure("no", "No").with_code(code);
+            watcher::Error::WatchStartFailed(kube::Error::Api(Box::new(status)))
+        };
+        health.failed(Feed::Namespaces, &status(403));
+        assert!(health.is_good() && health.is_forbidden(Feed::Namespaces));
+        health.failed(Feed::Namespaces, &status(503));
+        assert!(!health.is_good());
+    }
 }

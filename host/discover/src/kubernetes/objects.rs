@@ -6,12 +6,15 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use kube::Resource;
 use serde::Deserialize;
 
 /// The annotation that takes a pod, a namespace or a node out.
 const IGNORE: &str = "owlk8s/ignore";
+/// Of the mirror of a static pod: the uid that the kubelet knows it by, in the names of its cgroups. An annotation of the
+/// mirror, and a label of the target.
+pub(crate) const STATIC_POD_UID: &str = "kubernetes.io/config.hash";
 /// Names the service of an EndpointSlice.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
@@ -41,6 +44,9 @@ pub(super) struct Pod {
     pub(super) host_network: bool,
     /// Its containers have ended for good: a completed job.
     pub(super) finished: bool,
+    /// It was told to end.
+    pub(super) ending: bool,
+    pub(super) created: Option<Time>,
     pub(super) owner: Option<Owner>,
 }
 
@@ -126,11 +132,23 @@ impl From<PodObject> for Pod {
             .collect();
         ips.sort_unstable();
         ips.dedup();
+        let static_uid = metadata
+            .annotations
+            .as_ref()
+            .and_then(|a| a.get(STATIC_POD_UID));
+        let static_uid = static_uid.map(|uid| (STATIC_POD_UID.to_owned(), uid.clone()));
         Self {
             ignored: ignored(&metadata),
             owner: Owner::controller(&metadata),
+            ending: metadata.deletion_timestamp.is_some(),
+            labels: metadata
+                .labels
+                .into_iter()
+                .flatten()
+                .chain(static_uid)
+                .collect(),
+            created: metadata.creation_timestamp,
             uid: metadata.uid.unwrap_or_default(),
-            labels: metadata.labels.unwrap_or_default(),
             ips,
             host_network: spec.host_network,
             finished: matches!(status.phase.as_str(), "Succeeded" | "Failed"),

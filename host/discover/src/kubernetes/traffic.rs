@@ -43,6 +43,7 @@ impl ApiRequests {
 }
 
 /// Puts [`Counted`] around the client.
+#[derive(Clone)]
 pub(super) struct Count {
     pub(super) requests: ApiRequests,
     /// Hears of each answer.
@@ -61,6 +62,7 @@ impl<S> Layer<S> for Count {
     }
 }
 
+#[derive(Clone)]
 pub(super) struct Counted<S> {
     inner: S,
     requests: ApiRequests,

@@ -101,12 +101,18 @@ impl Workloads {
 }
 
 /// Kind and name of the owner's owner, where the owner's name says it.
-fn told_by_name<'a>(owner: &'a Owner, pod: &Pod) -> Option<(&'static str, &'a str)> {
+fn told_by_name<'a>(owner: &'a Owner, pod: &'a Pod) -> Option<(&'static str, &'a str)> {
     match owner.kind.as_str() {
         "ReplicaSet" => {
             let hash = pod.labels.get(TEMPLATE_HASH)?;
             let name = owner.name.strip_suffix(hash.as_str())?.strip_suffix('-')?;
             Some(("Deployment", name))
+        }
+        // OpenShift labels the pods of a DeploymentConfig with both names.
+        "ReplicationController" => {
+            let of_it = pod.labels.get("deployment") == Some(&owner.name);
+            let name = pod.labels.get("deploymentconfig").filter(|_| of_it)?;
+            Some(("DeploymentConfig", name))
         }
         "Job" => {
             let (name, minute) = owner.name.rsplit_once('-')?;

@@ -106,8 +106,8 @@ async fn an_ended_room_takes_its_links_along_and_touches_none_of_the_callers() {
     let names: Vec<_> = links
         .await
         .unwrap()
-        .into_iter()
-        .map(|link| link.name)
+        .iter()
+        .map(|link| link.name.clone())
         .collect();
     assert!(names.contains(&"br0".to_owned()), "{names:?}");
 }

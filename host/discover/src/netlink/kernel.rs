@@ -1,9 +1,12 @@
 //! The questions, asked by rtnetlink. A socket belongs to the namespace of the thread that opened it.
 
+use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use rtnetlink::packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
@@ -18,6 +21,7 @@ use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{MulticastGroup, RouteMessageBuilder};
 use tokio::net::UdpSocket;
 use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
 
 use super::{
     Address, Forwarding, Link, LinkKind, Mac, NamedNamespace, Neighbour, Netlink, Peer, Route,
@@ -37,6 +41,41 @@ pub(crate) struct Kernel {
     /// One list at a time: the kernel answers EBUSY to a second one on the same socket.
     listing: Mutex<()>,
     named: PathBuf,
+    links: Shared<Link>,
+    neighbours: Shared<Neighbour>,
+    forwarding: Shared<Forwarding>,
+    namespaces: Shared<NamedNamespace>,
+}
+
+/// A table that is listed once for all who wait for it: hundreds of targets are looked up at the same time, and each
+/// table has a row for each of them.
+#[derive(Debug)]
+struct Shared<T>(Mutex<Option<(Instant, Arc<[T]>)>>);
+
+impl<T> Default for Shared<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T> Shared<T> {
+    /// The latest table, if its listing began after this was called; else what `list` gives.
+    async fn get(
+        &self,
+        list: impl Future<Output = Result<Vec<T>, NetlinkError>>,
+    ) -> Result<Arc<[T]>, NetlinkError> {
+        let asked = Instant::now();
+        let mut latest = self.0.lock().await;
+        if let Some((began, table)) = &*latest
+            && *began > asked
+        {
+            return Ok(Arc::clone(table));
+        }
+        let began = Instant::now();
+        let table: Arc<[T]> = list.await?.into();
+        *latest = Some((began, Arc::clone(&table)));
+        Ok(table)
+    }
 }
 
 impl Kernel {
@@ -49,6 +88,10 @@ impl Kernel {
             handle,
             listing: Mutex::new(()),
             named: NAMED.into(),
+            links: Shared::default(),
+            neighbours: Shared::default(),
+            forwarding: Shared::default(),
+            namespaces: Shared::default(),
         })
     }
 
@@ -122,6 +165,24 @@ impl Kernel {
         }
     }
 
+    async fn list_namespaces(&self) -> Result<Vec<NamedNamespace>, NetlinkError> {
+        let mut found = Vec::new();
+        for (_, path) in mounted(Path::new(&self.named)) {
+            let Ok(namespace) = Namespace::open(path) else {
+                continue;
+            };
+            // A leftover file that is no namespace any more has no id: skip it, others may do.
+            let Ok(nsid) = self.nsid(&namespace).await else {
+                continue;
+            };
+            let addresses = super::addresses_inside(&namespace)
+                .await
+                .unwrap_or_default();
+            found.push(NamedNamespace { nsid, addresses });
+        }
+        Ok(found)
+    }
+
     /// Addresses that are routed straight to a link without being on a subnet: `(link, ip)`.
     pub(crate) async fn host_routes(&self) -> Result<Vec<Address>, NetlinkError> {
         let mut found = Vec::new();
@@ -139,11 +200,14 @@ impl Kernel {
 }
 
 impl Netlink for Kernel {
-    async fn links(&self) -> Result<Vec<Link>, NetlinkError> {
-        let messages = self
-            .list("the links", || self.handle.link().get().execute())
-            .await?;
-        Ok(messages.iter().map(link).collect())
+    async fn links(&self) -> Result<Arc<[Link]>, NetlinkError> {
+        let list = async {
+            let messages = self
+                .list("the links", || self.handle.link().get().execute())
+                .await?;
+            Ok(messages.iter().map(link).collect())
+        };
+        self.links.get(list).await
     }
 
     async fn route(&self, ip: IpAddr) -> Result<Option<Route>, NetlinkError> {
@@ -166,25 +230,31 @@ impl Netlink for Kernel {
         }
     }
 
-    async fn neighbours(&self) -> Result<Vec<Neighbour>, NetlinkError> {
-        let messages = self
-            .list("the neighbours", || {
-                self.handle.neighbours().get().execute()
-            })
-            .await?;
-        Ok(messages.iter().filter_map(neighbour).collect())
+    async fn neighbours(&self) -> Result<Arc<[Neighbour]>, NetlinkError> {
+        let list = async {
+            let messages = self
+                .list("the neighbours", || {
+                    self.handle.neighbours().get().execute()
+                })
+                .await?;
+            Ok(messages.iter().filter_map(neighbour).collect())
+        };
+        self.neighbours.get(list).await
     }
 
-    async fn forwarding(&self) -> Result<Vec<Forwarding>, NetlinkError> {
-        let question = self
-            .handle
-            .neighbours()
-            .get()
-            .set_address_family(AddressFamily::Bridge);
-        let messages = self
-            .list("the forwarding tables", || question.execute())
-            .await?;
-        Ok(messages.iter().filter_map(forwarding).collect())
+    async fn forwarding(&self) -> Result<Arc<[Forwarding]>, NetlinkError> {
+        let list = async {
+            let question = self
+                .handle
+                .neighbours()
+                .get()
+                .set_address_family(AddressFamily::Bridge);
+            let messages = self
+                .list("the forwarding tables", || question.execute())
+                .await?;
+            Ok(messages.iter().filter_map(forwarding).collect())
+        };
+        self.forwarding.get(list).await
     }
 
     async fn provoke(&self, ip: IpAddr) {
@@ -199,33 +269,27 @@ impl Netlink for Kernel {
         }
     }
 
-    async fn named_namespaces(&self) -> Result<Vec<NamedNamespace>, NetlinkError> {
-        let mut found = Vec::new();
-        for (_, path) in mounted(Path::new(&self.named)) {
-            let Ok(namespace) = Namespace::open(path) else {
-                continue;
-            };
-            // A leftover file that is no namespace any more has no id: skip it, others may do.
-            let Ok(nsid) = self.nsid(&namespace).await else {
-                continue;
-            };
-            let addresses = super::addresses_inside(&namespace)
-                .await
-                .unwrap_or_default();
-            found.push(NamedNamespace { nsid, addresses });
-        }
-        Ok(found)
+    async fn named_namespaces(&self) -> Result<Arc<[NamedNamespace]>, NetlinkError> {
+        self.namespaces.get(self.list_namespaces()).await
     }
 }
 
-/// Tells that something about the links changed.
-pub(crate) struct LinkEvents {
+/// Quiet after an event before it is told: a container's start makes a handful of them.
+const CALM: Duration = Duration::from_millis(150);
+/// Events that never calm down are not waited for longer.
+const CALM_AT_MOST: Duration = Duration::from_secs(1);
+
+/// Tells that something about the links of a network namespace changed.
+pub struct LinkEvents {
     messages: Box<dyn Stream<Item = ()> + Send + Unpin>,
 }
 
 impl LinkEvents {
-    /// Of the calling thread's namespace.
-    pub(crate) fn open() -> Result<Self, NetlinkError> {
+    /// Of the calling thread's namespace. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// Where no netlink socket can be opened.
+    pub fn open() -> Result<Self, NetlinkError> {
         let (connection, _handle, messages) =
             rtnetlink::new_multicast_connection(&[MulticastGroup::Link])
                 .map_err(NetlinkError::Open)?;
@@ -235,8 +299,15 @@ impl LinkEvents {
         })
     }
 
+    /// Returns once events have come and then stopped coming, and each second while they come without end.
+    pub async fn settled(&mut self) {
+        self.changed().await;
+        let latest = Instant::now() + CALM_AT_MOST;
+        while Instant::now() < latest && timeout(CALM, self.changed()).await.is_ok() {}
+    }
+
     /// Returns at the next event; never where the kernel has stopped telling.
-    pub(crate) async fn changed(&mut self) {
+    async fn changed(&mut self) {
         if self.messages.next().await.is_none() {
             std::future::pending::<()>().await;
         }
@@ -432,4 +503,28 @@ fn mac(message: &NeighbourMessage) -> Option<Mac> {
             }
             _ => None,
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_table_is_listed_once_for_those_who_wait_and_anew_for_who_comes_later() {
+        let (table, listed) = (Shared::default(), AtomicU32::new(0));
+        let list = || async {
+            let number = listed.fetch_add(1, Ordering::Relaxed);
+            tokio::task::yield_now().await;
+            Ok(vec![number])
+        };
+        let ask = || table.get(list());
+        let first = futures_util::future::join_all((0..100).map(|_| ask())).await;
+        // Who asked after the first listing had begun may have missed something: one more serves them all.
+        assert!(listed.load(Ordering::Relaxed) <= 2);
+        assert!(first.iter().all(Result::is_ok));
+        let before = listed.load(Ordering::Relaxed);
+        assert_eq!(ask().await.unwrap()[..], [before]);
+    }
 }

@@ -24,12 +24,18 @@ pub(super) fn of_map(error: &io::Error) -> String {
 
 /// What to do about a program that could not be loaded.
 pub(crate) fn of_program(error: &io::Error, log: &str) -> String {
+    let looked_at = !log.trim().is_empty();
     match error.raw_os_error() {
         // The verifier says "!root" for what only CAP_PERFMON (or CAP_SYS_ADMIN) allows.
         Some(libc::EACCES | libc::EPERM) if log.contains("!root") => perfmon_is_missing(),
         Some(libc::EPERM) => not_permitted(),
-        // Some of what it allows is refused in other words, or has more paths than the verifier follows.
+        _ if looked_at && is_too_old(&sys::kernel_release()) => too_old(&sys::kernel_release()),
+        // Most of what it allows is refused in other words, or has more paths than the verifier follows: kernels before
+        // 6.17 go on along a wrong guess until they come by an error (EINVAL, EACCES), or by none (E2BIG, EFAULT).
         Some(libc::EACCES | libc::E2BIG) if lacks(Capability::CAP_PERFMON) => perfmon_is_missing(),
+        Some(libc::EINVAL | libc::EFAULT) if looked_at && lacks(Capability::CAP_PERFMON) => {
+            perfmon_is_missing()
+        }
         Some(libc::E2BIG) => format!(
             "its verifier, on kernel {}, gives up on the program's size",
             sys::kernel_release()
@@ -93,8 +99,12 @@ pub(crate) fn of_cgroup(error: &io::Error) -> String {
     }
 }
 
-/// The last lines of the verifier's log, each after a line break.
-pub(super) fn last_lines(log: &str) -> String {
+/// The last lines of the verifier's log, each after a line break; none where they say nothing beside `remedy`.
+pub(super) fn last_lines(log: &str, remedy: &str) -> String {
+    let told = [perfmon_is_missing(), too_old(&sys::kernel_release())];
+    if told.iter().any(|told| told == remedy) {
+        return String::new();
+    }
     let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
     lines[lines.len().saturating_sub(LOG_LINES)..]
         .iter()
@@ -118,9 +128,18 @@ pub(super) fn chain(error: &dyn Error) -> String {
 /// Newer kernels need it not, and put barriers where a program might be used for Spectre; older ones refuse.
 fn perfmon_is_missing() -> String {
     format!(
-        "CAP_PERFMON is missing, and kernel {} does not accept the program without it ({ADD})",
+        "CAP_PERFMON is missing, and kernel {} does not accept the program without it, as those from 6.17 on do ({ADD})",
         sys::kernel_release()
     )
+}
+
+/// `bpf_loop` came with Linux 5.17.
+fn too_old(release: &str) -> String {
+    format!("kernel {release} is too old: run the node on Linux 5.17 or newer")
+}
+
+fn is_too_old(release: &str) -> bool {
+    version(release).is_some_and(|version| version < (5, 17))
 }
 
 fn not_permitted() -> String {
@@ -158,10 +177,14 @@ fn lacks(capability: Capability) -> bool {
 
 /// Before 5.11 the memory of maps counts against RLIMIT_MEMLOCK.
 fn memory_counts_as_locked(release: &str) -> bool {
+    version(release).is_some_and(|version| version < (5, 11))
+}
+
+fn version(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release
         .split(|c: char| !c.is_ascii_digit())
-        .map_while(|part| part.parse::<u32>().ok());
-    matches!((numbers.next(), numbers.next()), (Some(major), Some(minor)) if (major, minor) < (5, 11))
+        .map_while(|part| part.parse().ok());
+    Some((numbers.next()?, numbers.next()?))
 }
 
 #[cfg(test)]
@@ -171,13 +194,14 @@ mod tests {
     #[test]
     fn only_the_end_of_a_long_log_is_shown() {
         let log: String = (0..1000).map(|i| format!("line {i}\n\n")).collect();
-        let shown = last_lines(&log);
+        let shown = last_lines(&log, "");
         assert_eq!(
             shown.lines().filter(|line| !line.is_empty()).count(),
             LOG_LINES
         );
         assert!(shown.ends_with("line 999"));
-        assert_eq!(last_lines(""), "");
+        assert_eq!(last_lines("", ""), "");
+        assert_eq!(last_lines(&log, &perfmon_is_missing()), "");
     }
 
     #[test]
@@ -189,16 +213,33 @@ mod tests {
         assert!(remedy.contains("CAP_PERFMON is missing"), "{remedy}");
     }
 
+    /// What kernels before 6.17 said, each with the last line of its verifier.
     #[test]
-    fn program_too_large_without_perfmon_is_for_want_of_it() {
-        let too_large = || of_program(&io::Error::from_raw_os_error(libc::E2BIG), "");
-        // Capabilities belong to a thread.
-        let limited = std::thread::spawn(move || {
-            caps::clear(None, CapSet::Effective).expect("giving up is always allowed");
-            too_large()
-        });
-        let remedy = limited.join().expect("no panic");
-        assert!(remedy.contains("CAP_PERFMON is missing"), "{remedy}");
+    fn program_refused_without_perfmon_is_for_want_of_it() {
+        for (number, log) in [
+            (libc::E2BIG, ""),
+            (libc::EACCES, "attempt to corrupt spilled pointer on stack"),
+            (libc::EINVAL, "infinite loop detected at insn 5952"),
+            (libc::EFAULT, "verifier bug"),
+        ] {
+            // Capabilities belong to a thread.
+            let limited = std::thread::spawn(move || {
+                caps::clear(None, CapSet::Effective).expect("giving up is always allowed");
+                of_program(&io::Error::from_raw_os_error(number), log)
+            });
+            let remedy = limited.join().expect("no panic");
+            assert!(remedy.contains("CAP_PERFMON is missing"), "{remedy}");
+        }
+    }
+
+    #[test]
+    fn kernels_before_5_17_are_too_old() {
+        for old in ["5.15.0-204-generic", "5.10.0-32-cloud-amd64", "4.19.0"] {
+            assert!(is_too_old(old), "{old}");
+        }
+        for new in ["5.17.0", "5.19.0-50-generic", "6.1.0", "7.3.4", "unknown"] {
+            assert!(!is_too_old(new), "{new}");
+        }
     }
 
     #[test]

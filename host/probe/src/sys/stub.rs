@@ -1,7 +1,8 @@
 //! Programs of a few instructions that say for which target a packet is, and call the big one.
 //!
 //! Inside a pod an interface's index says nothing, and the big program takes the verifier 0.3 s: so each target that is
-//! read there has a stub that writes the target's name into the packet's control block and ends in a tail call.
+//! read there has a stub that writes the target's name into the packet's control block and ends in a tail call. And
+//! where a socket takes no program of the big one's size (`net.core.optmem_max`), one that only calls it stands in.
 
 use std::ffi::c_int;
 use std::io;
@@ -15,6 +16,14 @@ const CB: i16 = 48;
 const IS_MAP: u8 = 1;
 /// `bpf_tail_call`.
 const TAIL_CALL: i32 = 12;
+
+/// Operations, as in linux/bpf.h.
+const MOV: u8 = 0xb7;
+const MOV_32: u8 = 0xb4;
+const STORE_32: u8 = 0x63;
+const LOAD_64: u8 = 0x18;
+const CALL: u8 = 0x85;
+const EXIT: u8 = 0x95;
 
 /// What a stub is attached to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,40 +162,48 @@ impl Callee {
 
     /// A stub for the target of this name.
     pub(crate) fn stub(&self, kind: StubKind, name: u32) -> io::Result<OwnedFd> {
-        const PROG_LOAD: c_int = 5;
-        const MOV: u8 = 0xb7;
-        const MOV_32: u8 = 0xb4;
-        const STORE_32: u8 = 0x63;
-        const LOAD_64: u8 = 0x18;
-        const CALL: u8 = 0x85;
-        const EXIT: u8 = 0x95;
         let to_pod = i32::from(kind == StubKind::CgroupIngress);
-        let code = [
+        let name = [
             instruction(MOV_32, 2, 0, 0, to_pod),
             instruction(STORE_32, 1, 2, CB, 0),
             instruction(MOV_32, 2, 0, 0, name.cast_signed()),
             instruction(STORE_32, 1, 2, CB + 4, 0),
+        ];
+        load(kind, &[&name[..], &self.call(kind)].concat())
+    }
+
+    /// A stub for all targets whose packets tell whose they are, by their interface.
+    pub(crate) fn nameless_stub(&self) -> io::Result<OwnedFd> {
+        load(StubKind::Socket, &self.call(StubKind::Socket))
+    }
+
+    fn call(&self, kind: StubKind) -> [Instruction; 6] {
+        [
             instruction(LOAD_64, 2, IS_MAP, 0, self.0.as_raw_fd()),
             instruction(0, 0, 0, 0, 0),
             instruction(MOV, 3, 0, 0, 0),
             instruction(CALL, 0, 0, 0, TAIL_CALL),
             instruction(MOV, 0, 0, 0, kind.verdict()),
             instruction(EXIT, 0, 0, 0, 0),
-        ];
-        let mut load = LoadAttr {
-            prog_type: kind.program_type(),
-            insn_cnt: code.len() as u32,
-            insns: code.as_ptr() as u64,
-            license: c"Apache-2.0".as_ptr() as u64,
-            log_level: 0,
-            log_size: 0,
-            log_buf: 0,
-            kern_version: 0,
-            prog_flags: 0,
-        };
-        // SAFETY: code and licence outlive the call.
-        unsafe { bpf(PROG_LOAD, &mut load) }.map(descriptor)
+        ]
     }
+}
+
+fn load(kind: StubKind, code: &[Instruction]) -> io::Result<OwnedFd> {
+    const PROG_LOAD: c_int = 5;
+    let mut load = LoadAttr {
+        prog_type: kind.program_type(),
+        insn_cnt: code.len() as u32,
+        insns: code.as_ptr() as u64,
+        license: c"Apache-2.0".as_ptr() as u64,
+        log_level: 0,
+        log_size: 0,
+        log_buf: 0,
+        kern_version: 0,
+        prog_flags: 0,
+    };
+    // SAFETY: code and licence outlive the call.
+    unsafe { bpf(PROG_LOAD, &mut load) }.map(descriptor)
 }
 
 /// Attaches a stub to a cgroup, beside what others attached there, until the result is dropped.

@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use super::super::objects::{PodObject, ServiceObject, SliceObject};
+use super::super::objects::{PodObject, STATIC_POD_UID, ServiceObject, SliceObject};
 use super::*;
 
 /// A cluster with the services `cart` (`app: cart`) and `shop` (`tier: web`) in namespace `shop`.
@@ -234,4 +234,88 @@ fn a_pod_that_is_replaced_under_its_name_is_another_target() {
     let second = cluster.findings(Include::Services, &Workloads::default());
     assert_ne!(first.targets[0].id, second.targets[0].id);
     assert_eq!(second.targets.len(), 1);
+}
+
+fn created(at: &'static str) -> impl FnOnce(&mut Value) {
+    move |pod| pod["metadata"]["creationTimestamp"] = json!(at)
+}
+
+#[test]
+fn an_address_that_two_pods_have_is_that_of_the_later() {
+    let mut cluster = cluster();
+    cluster.pod(
+        "old",
+        json!({"app": "cart"}),
+        created("2026-11-01T10:00:00Z"),
+    );
+    cluster.pod(
+        "new",
+        json!({"app": "cart"}),
+        created("2026-11-01T11:00:00Z"),
+    );
+    assert_eq!(cluster.found(), one("new", &["cart"]));
+}
+
+#[test]
+fn an_address_is_not_that_of_a_pod_that_is_ending_if_another_has_it() {
+    let mut cluster = cluster();
+    cluster.pod(
+        "stays",
+        json!({"app": "cart"}),
+        created("2026-11-01T10:00:00Z"),
+    );
+    cluster.pod("ends", json!({"app": "cart"}), |pod| {
+        created("2026-11-01T11:00:00Z")(pod);
+        pod["metadata"]["deletionTimestamp"] = json!("2026-11-01T12:00:00Z");
+    });
+    assert_eq!(cluster.found(), one("stays", &["cart"]));
+    cluster.pods.take(Step::Deleted(key("stays")));
+    assert_eq!(cluster.found(), one("ends", &["cart"]), "it still answers");
+}
+
+#[test]
+fn a_completed_pod_has_no_address_any_more() {
+    let mut cluster = cluster();
+    cluster.pod(
+        "runs",
+        json!({"app": "cart"}),
+        created("2026-11-01T10:00:00Z"),
+    );
+    cluster.pod("done", json!({"app": "cart"}), |pod| {
+        created("2026-11-01T11:00:00Z")(pod);
+        pod["status"]["phase"] = json!("Succeeded");
+    });
+    assert_eq!(cluster.found(), one("runs", &["cart"]));
+}
+
+#[test]
+fn the_mirror_of_a_static_pod_carries_the_uid_of_the_kubelet() {
+    let mut cluster = cluster();
+    let hash = "5b4a8d1c0f2e3d4c5b6a79880716253f";
+    cluster.pod("cart-n1", json!({"app": "cart"}), |pod| {
+        pod["metadata"]["annotations"] = json!({
+            "kubernetes.io/config.hash": hash,
+            "kubernetes.io/config.mirror": hash,
+            "kubernetes.io/config.source": "file",
+        });
+    });
+    let findings = cluster.findings(Include::Services, &Workloads::default());
+    assert_eq!(findings.targets[0].labels[STATIC_POD_UID], hash);
+    assert_eq!(findings.targets[0].uid, "uid-cart-n1");
+}
+
+#[test]
+fn slices_of_a_service_lead_together() {
+    let mut cluster = cluster();
+    cluster.service("by-hand", json!({}));
+    cluster.pod("legacy", json!({}), as_is);
+    cluster.slice(
+        "by-hand-1",
+        "by-hand",
+        &["10.0.0.1", "not-an-address.example.com"],
+    );
+    assert_eq!(cluster.found(), []);
+    cluster.slice("by-hand-2", "by-hand", &["10.0.0.7"]);
+    cluster.slice("by-hand-3", "by-hand", &["10.0.0.7"]);
+    assert_eq!(cluster.found(), one("legacy", &["by-hand"]));
 }

@@ -11,6 +11,8 @@ fn pod(owner: Option<(&str, &str)>, hash: Option<&str>) -> Pod {
         ips: Vec::new(),
         host_network: false,
         finished: false,
+        ending: false,
+        created: None,
         owner: owner.map(|(kind, name)| owned_by(kind, name)),
     }
 }
@@ -43,6 +45,16 @@ fn names_tell_the_workload_of_most_pods() {
             Some("7d9f"),
             "Deployment/a-b",
         ),
+        // The pods' names are cut at 63 characters, a ReplicaSet's is not.
+        (
+            Some((
+                "ReplicaSet",
+                "payments-reconciliation-worker-for-the-northern-region-7f9c6d5b84",
+            )),
+            Some("7f9c6d5b84"),
+            "Deployment/payments-reconciliation-worker-for-the-northern-region",
+        ),
+        (Some(("CloneSet", "game")), Some("5c8f"), "CloneSet/game"),
         (Some(("StatefulSet", "db")), None, "StatefulSet/db"),
         (Some(("DaemonSet", "logs")), None, "DaemonSet/logs"),
         (
@@ -112,4 +124,24 @@ fn a_job_named_by_a_number_that_is_no_minute_is_asked_about() {
             "{name}"
         );
     }
+}
+
+#[test]
+fn a_replication_controller_of_openshift_tells_its_deployment_config() {
+    let mut pod = pod(Some(("ReplicationController", "cart-3")), None);
+    let mut of_config = |config: &str, deployment: &str| {
+        for (label, value) in [("deploymentconfig", config), ("deployment", deployment)] {
+            pod.labels.insert(label.to_owned(), value.to_owned());
+        }
+        of(&Workloads::default(), &pod)
+    };
+    assert_eq!(
+        of_config("cart", "cart-3").as_deref(),
+        Some("DeploymentConfig/cart")
+    );
+    assert_eq!(
+        of_config("cart", "other-3").as_deref(),
+        Some("ReplicationController/cart-3"),
+        "labels that somebody else has set"
+    );
 }
