@@ -79,6 +79,10 @@ impl wit::HostSnapshot for Guest {
         Ok(granted.cloned())
     }
 
+    fn columns(&mut self, handle: Resource<Lent>) -> wasmtime::Result<Vec<String>> {
+        Ok(self.lent(&handle)?.columns.keys().cloned().collect())
+    }
+
     fn drop(&mut self, handle: Resource<Lent>) -> wasmtime::Result<()> {
         self.table.delete(handle)?;
         Ok(())
