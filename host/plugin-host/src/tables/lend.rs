@@ -80,7 +80,9 @@ impl wit::HostSnapshot for Guest {
     }
 
     fn columns(&mut self, handle: Resource<Lent>) -> wasmtime::Result<Vec<String>> {
-        Ok(self.lent(&handle)?.columns.keys().cloned().collect())
+        let names = self.lent(&handle)?.columns.keys();
+        let granted = names.filter(|name| self.columns.contains(*name));
+        Ok(granted.cloned().collect())
     }
 
     fn drop(&mut self, handle: Resource<Lent>) -> wasmtime::Result<()> {
