@@ -228,3 +228,99 @@ fn the_prometheus_plugin_s_page_passes_promtool_and_has_nginx_s_counts() {
     promtool(&page);
     drop(agent);
 }
+
+/// Every shipped plugin in its component, on a pod with traffic: each delivers, none has a fault.
+#[test]
+fn every_shipped_plugin_does_its_work_as_a_component() {
+    let lab = Lab::new(1);
+    let nginx = Nginx::start(&lab, "p1");
+    let file = |name: &str| lab.dir.path().join(name);
+    let to = |name: &str| {
+        format!(
+            "endpoints.out = {{ kind = \"file\", path = \"{}\" }}\n",
+            file(name).display()
+        )
+    };
+    let sink = |name: &str, plugin: &str, mode: &str, more: &str| {
+        shipped(plugin);
+        format!("[[sinks]]\nname = \"{name}\"\nplugin = \"{plugin}\"\nmode = \"{mode}\"\n{more}")
+    };
+    let serve = |port: u16| {
+        format!("endpoints.http = {{ kind = \"serve\", listen = \"127.0.0.1:{port}\" }}\n")
+    };
+    let sums = "filters = [{ plugin = \"aggregate\", config = { counts = \"cumulative\" } }]\n";
+    let narrowed = "filters = [\"drop-idle\", { plugin = \"select\", config = { keep = [{ pod = \"p*\" }], \
+                    rename = [{ match = { pod = \"p1\" }, pod = \"one\" }] } }, \
+                    { plugin = \"cardinality\", config = { target = 1 } }]\n";
+    let sinks = [
+        sink(
+            "influxdb",
+            "influxdb",
+            "delta",
+            &to("influxdb").replace(".out", ".write"),
+        ),
+        sink("otlp", "otlp", "delta", &to("otlp")),
+        sink(
+            "otlp-json",
+            "otlp",
+            "latest",
+            &(to("otlp-json") + "config = { encoding = \"json\" }\n"),
+        ),
+        sink("statsd", "statsd", "delta", &to("statsd")),
+        sink(
+            "json-log",
+            "json-log",
+            "delta",
+            &(to("json-log") + narrowed),
+        ),
+        sink("simple-log", "simple-log", "latest", &to("simple-log")),
+        sink("dashboard", "dashboard", "latest", &serve(9467)),
+        sink("sums", "prometheus", "delta", &(serve(9468) + sums)),
+    ];
+    let agent = Agent::attached(&lab, &config(&[lab.target("p1")], &sinks.concat()));
+    for path in ["/200", "/404", "/500", "/500"] {
+        nginx.get(path);
+    }
+    let page = |port: u16, path: &str| {
+        let to = format!("127.0.0.1:{port}").parse().unwrap();
+        match request(&lab, to, "GET", path) {
+            Ok((200, page)) => Ok(page),
+            other => Err(format!("{other:?}\n{}", agent.json("/plugins"))),
+        }
+    };
+    let has = |text: Result<String, String>, wanted: &str| match text {
+        Ok(text) if text.contains(wanted) => Ok(()),
+        Ok(text) => Err(format!("{wanted:?} is not in {text}")),
+        Err(complaint) => Err(complaint),
+    };
+    let read = |name: &str| {
+        std::fs::read_to_string(file(name)).map_err(|e| format!("{e}\n{}", agent.json("/plugins")))
+    };
+    let sums = "owlk8s_requests_answered_total{k8s_namespace_name=\"lab\",k8s_workload_kind=\"Deployment\",\
+                k8s_workload_name=\"web\",k8s_service_name=\"web\"} 4\n";
+    within(
+        Duration::from_secs(60),
+        "every sink has the requests",
+        || {
+            has(page(9468, "/metrics"), sums)?;
+            has(
+                page(9467, "/api/live"),
+                "\"requests\":4,\"err4\":1,\"err5\":2,",
+            )?;
+            has(page(9467, "/"), "<title>owlk8s</title>")?;
+            has(
+                read("influxdb"),
+                "INT_svcmetrics,namespace=lab,owner=web,podname=p1,service=web duration=",
+            )?;
+            has(read("otlp-json"), "\"k8s.deployment.name\"")?;
+            has(read("statsd"), "owlk8s.lab.web.p1.err5:")?;
+            has(read("json-log"), "\"podname\":\"one\"")?;
+            has(read("simple-log"), "Requests: 4, Err4: 1, Err5: 2")
+        },
+    );
+    assert!(std::fs::metadata(file("otlp")).unwrap().len() > 0);
+    for status in agent.json("/plugins").as_array().unwrap() {
+        assert_eq!(status["counters"]["plugin_faults"], 0, "{status}");
+    }
+    drop(agent);
+}

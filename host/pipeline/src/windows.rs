@@ -46,6 +46,8 @@ pub struct Windows {
     capacity: usize,
     queue: VecDeque<Arc<Snapshot>>,
     newest: Option<Arc<Snapshot>>,
+    /// The first window offered.
+    first: Option<Window>,
     last_offered: Option<u64>,
     acknowledged: Option<Acknowledged>,
     delta: Delta,
@@ -65,6 +67,7 @@ impl Windows {
             capacity,
             queue: VecDeque::new(),
             newest: None,
+            first: None,
             last_offered: None,
             acknowledged: None,
             delta: Delta::default(),
@@ -88,6 +91,7 @@ impl Windows {
         if self.last_offered.is_some_and(|last| sequence <= last) {
             return;
         }
+        self.first.get_or_insert(snapshot.window);
         let missed = self.last_offered.map_or(0, |last| sequence - last - 1);
         self.last_offered = Some(sequence);
         self.drop_windows(missed);
@@ -112,9 +116,14 @@ impl Windows {
             Mode::Latest | Mode::EveryWindow => Arc::clone(&cumulative),
         };
         let mut window = cumulative.window;
-        if let Some(before) = self.acknowledged {
-            window.start = before.end;
-            window.merged = u32::try_from(window.sequence - before.sequence).unwrap_or(u32::MAX);
+        // Where nothing arrived yet, it covers all that was offered.
+        let before = match (self.acknowledged, self.first) {
+            (Some(before), _) => Some((before.sequence, before.end)),
+            (None, first) => first.map(|first| (first.sequence.saturating_sub(1), first.start)),
+        };
+        if let Some((sequence, start)) = before {
+            window.start = start;
+            window.merged = u32::try_from(window.sequence - sequence).unwrap_or(u32::MAX);
         }
         Some(Attempt {
             snapshot,

@@ -19,7 +19,7 @@ pub(crate) use codec::{FrameError, read, write};
 use crate::status::{SinkCounters, SinkStatus};
 
 /// Rises with every change of these types.
-pub(crate) const PROTOCOL: u32 = 2;
+pub(crate) const PROTOCOL: u32 = 3;
 /// The largest frame to the plugin process: a snapshot of some thousand pods.
 pub(crate) const TO_CHILD_MAX: usize = 64 << 20;
 /// The largest frame from it: a status with a sink's states.

@@ -7,6 +7,7 @@ mod build;
 #[cfg(test)]
 pub(crate) mod fixtures;
 mod lend;
+mod replace;
 mod verdict;
 
 use std::collections::BTreeMap;

@@ -117,6 +117,18 @@ pub(crate) const TOOLS: &[Tool] = &[
         Goal::Test,
     ),
     tool(
+        "influxd",
+        "influxdb",
+        "a real database judges the influxdb plugin",
+        Goal::Test,
+    ),
+    tool(
+        "chromium",
+        "chromium",
+        "a real browser judges the dashboard plugin",
+        Goal::Test,
+    ),
+    tool(
         "/usr/lib/cni/bridge",
         "containernetworking-plugins",
         "wires the pods of the Kubernetes tests as a cluster does",

@@ -68,6 +68,23 @@ fn window_covers_all_since_the_last_acknowledged_one() {
 }
 
 #[test]
+fn until_one_arrives_a_window_covers_all_that_were_offered() {
+    let mut windows = Windows::new(Mode::Delta, 1);
+    let mut start_and_merged = |sequence| {
+        offer(&mut windows, sequence, sequence * 10);
+        let attempt = windows.take().expect("one waits");
+        let covered = (attempt.window.start, attempt.window.merged);
+        assert_eq!(requests(&attempt), sequence * 10);
+        windows.abandon(attempt);
+        covered
+    };
+    let start = UnixNanos(4_000_000_000);
+    assert_eq!(start_and_merged(5), (start, 1));
+    assert_eq!(start_and_merged(6), (start, 2));
+    assert_eq!(start_and_merged(8), (start, 4));
+}
+
+#[test]
 fn resumed_sink_skips_what_it_had_and_counts_the_gap() {
     let mut windows = Windows::new(Mode::EveryWindow, 8);
     windows.resume(

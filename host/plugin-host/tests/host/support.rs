@@ -163,6 +163,7 @@ pub(crate) fn target(pod: &str, requests: u64) -> TargetSnapshot {
         ips: vec!["10.77.0.11".parse().unwrap()],
         labels: BTreeMap::from([("team".to_owned(), "red".to_owned())]),
         interface: "vhp1".to_owned(),
+        since: UnixNanos(0),
         status: Status::Active,
         reason: String::new(),
         hook: None,
