@@ -23,7 +23,7 @@ use crate::frames::{
 };
 use crate::sandbox::{self, SandboxError};
 use crate::sink::{Mailbox, Start};
-use crate::status::{SinkState, SinkStatus};
+use crate::status::{BreakerStatus, SinkState, SinkStatus};
 
 /// Guests run on two threads, whatever the node has: the agent is a guest on it.
 const WORKERS: usize = 2;
@@ -210,6 +210,11 @@ impl Sinks {
                 status: SinkStatus {
                     counters: resume.counters,
                     last_error: resume.last_error.clone(),
+                    limits_exceeded: resume.limits_exceeded.clone(),
+                    breaker: BreakerStatus {
+                        openings: resume.openings,
+                        ..BreakerStatus::default()
+                    },
                     last_sequence: resume
                         .acknowledged
                         .map_or(0, |acknowledged| acknowledged.sequence),

@@ -20,11 +20,14 @@
 
 mod agent;
 mod authority;
+#[cfg(feature = "bench")]
+pub mod bench;
 mod bindings;
 mod call;
 mod chain;
 mod child;
 mod config;
+mod crash;
 mod desk;
 mod endpoints;
 mod engine;
@@ -42,11 +45,13 @@ pub use authority::{
     Asks, Authority, Ceiling, Grant, HttpAsk, HttpGrant, Manifest, ManifestError, Origin,
     OriginPattern, SECTION,
 };
+pub use call::CrashFrame;
 pub use child::plugin_process;
 pub use config::{
-    ConfigError, ConfiguredFilter, Endpoint, FilterConfig, HttpEndpoint, Limits, PluginConfig,
-    PluginsConfig, SinkConfig, Size, check,
+    BreakerConfig, ConfigError, ConfiguredFilter, Endpoint, FilterConfig, HttpEndpoint, Limit,
+    Limits, PluginConfig, PluginsConfig, SinkConfig, Size, check,
 };
-pub use owlk8s_pipeline::{LabelSelector, Mode, Select};
-pub use status::{PluginKind, PluginStatus, SinkCounters, SinkState, SinkStatus};
+pub use crash::{CrashReport, ReplayError, Replayed, replay};
+pub use owlk8s_pipeline::{BreakerState, LabelSelector, Mode, Select};
+pub use status::{BreakerStatus, PluginKind, PluginStatus, SinkCounters, SinkState, SinkStatus};
 pub(crate) use tables::LABEL;
