@@ -25,7 +25,9 @@ use crate::reader::Reader;
 const CONNECTIONS: usize = 32;
 /// A client that is silent for longer before its request is whole is let go.
 const PATIENCE: Duration = Duration::from_secs(10);
-const PATHS: &str = "/livez\n/readyz\n/metrics\n/snapshot\n/plugins\n";
+const PATHS: &str = "/livez\n/readyz\n/metrics\n/snapshot\n/plugins\n/plugins/SINK/crashes\n";
+/// Behind a sink's name: its crash reports.
+const CRASHES: &str = "/crashes";
 
 /// What the endpoints show.
 pub(crate) struct Admin {
@@ -118,6 +120,17 @@ impl Admin {
                 Err(gone) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{gone}\n")),
             },
             "/plugins" => json(&self.plugins.status()),
+            path if path.ends_with(CRASHES) => {
+                let sink = path.strip_prefix("/plugins/").unwrap_or_default();
+                let sink = sink.strip_suffix(CRASHES).unwrap_or_default();
+                match self.plugins.crashes(sink) {
+                    Some(reports) => json(&reports),
+                    None => text(
+                        StatusCode::NOT_FOUND,
+                        format!("there is no sink {sink:?}; /plugins lists them\n"),
+                    ),
+                }
+            }
             path => text(
                 StatusCode::NOT_FOUND,
                 format!("nothing at {path}; there are\n{PATHS}"),

@@ -69,4 +69,28 @@ pub(crate) enum PluginCommand {
         #[arg(long, value_name = "FILE")]
         set: Option<PathBuf>,
     },
+    /// Print the crash reports of a sink, the newest last, as the agent on this node keeps them
+    Crash {
+        /// Name of the sink
+        sink: String,
+        /// Where the agent's admin endpoints are
+        #[arg(long, default_value = crate::plugin::ADMIN)]
+        url: String,
+        /// Print the newest report as JSON, with the snapshot: what `replay` reads
+        #[arg(long)]
+        json: bool,
+    },
+    /// Call a plugin as it was called when it crashed; runs it in this process, without a capability
+    ///
+    /// Ends with 0 when it survives, with 1 when it crashes.
+    Replay {
+        /// A report of `owlk8s plugin crash --json`
+        report: PathBuf,
+        /// The component
+        #[arg(long, value_name = "FILE")]
+        plugin: PathBuf,
+        /// The agent's configuration, for the plugin's own `config`; without it that is empty
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
 }

@@ -19,6 +19,7 @@ mod logs;
 mod manifest;
 mod places;
 mod plan;
+mod plugin;
 mod plugins;
 mod privilege;
 mod reader;
@@ -51,6 +52,17 @@ fn main() -> ExitCode {
         Command::Plugin {
             command: PluginCommand::Manifest { component, set },
         } => manifest::manifest(&component, set.as_deref()).and_then(|text| print(&text)),
+        Command::Plugin {
+            command: PluginCommand::Crash { sink, url, json },
+        } => plugin::crash(&sink, &url, json).and_then(|text| print(&text)),
+        Command::Plugin {
+            command:
+                PluginCommand::Replay {
+                    report,
+                    plugin,
+                    config,
+                },
+        } => return replay(&report, &plugin, config.as_deref()),
         Command::Version => print(concat!("owlk8s ", env!("CARGO_PKG_VERSION"), "\n")),
     };
     match done {
@@ -99,6 +111,17 @@ fn doctor(path: Option<&Path>, json: bool) -> ExitCode {
     match examined {
         Ok(report) if report.is_failed() => ExitCode::from(FAILED),
         Ok(_) => ExitCode::SUCCESS,
+        Err(error) => ended_by(&error),
+    }
+}
+
+/// Its exit code is for scripts: 1 where the plugin crashed again.
+fn replay(report: &Path, component: &Path, config: Option<&Path>) -> ExitCode {
+    let replayed = plugin::replay(report, component, config)
+        .and_then(|(text, survived)| print(&text).map(|()| survived));
+    match replayed {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(FAILED),
         Err(error) => ended_by(&error),
     }
 }

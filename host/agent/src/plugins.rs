@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use owlk8s_model::Snapshot;
-use owlk8s_plugin_host::{PluginHost, SinkStatus};
+use owlk8s_plugin_host::{CrashReport, PluginHost, SinkStatus};
 
 /// Cheap to clone; the lock is never held for longer than a copy takes.
 #[derive(Clone)]
@@ -31,6 +31,14 @@ impl Plugins {
             .as_ref()
             .map(PluginHost::status)
             .unwrap_or_default()
+    }
+
+    /// Crash reports of one sink, the newest last; none where there is no such sink.
+    pub(crate) fn crashes(&self, sink: &str) -> Option<Vec<CrashReport>> {
+        let host = self.lock();
+        let host = host.as_ref()?;
+        let known = host.status().iter().any(|status| status.name == sink);
+        known.then(|| host.crashes(sink))
     }
 
     /// Whether the plugin process runs.

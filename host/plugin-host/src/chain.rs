@@ -3,13 +3,13 @@
 mod equipment;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::authority::Ceiling;
 use crate::bindings::types::Request;
-use crate::call::{Answer, Ask, Called, Fault, call};
+use crate::call::{Answer, Ask, Call, Called, Fault, Instance};
 use crate::config::{Limits, PluginConfig, SinkConfig, json};
+use crate::crash::{Crash, Signature};
 use crate::desk::Desk;
 use crate::engine::Runtime;
 use crate::frames::Level;
@@ -19,13 +19,14 @@ use crate::status::{PluginKind, PluginStatus};
 use crate::tables::Tables;
 use equipment::Equipment;
 
-/// Processor time of a call that is worth a warning.
-const SLOW: Duration = Duration::from_millis(200);
+/// Instances that a plugin keeps where its sink reuses them: a responder has several calls at once.
+const KEPT: usize = 4;
 
 /// The plugins of one sink.
 pub(crate) struct Chain {
     runtime: Runtime,
     limits: Limits,
+    reuse: bool,
     filters: Vec<Stage>,
     last: Stage,
     desk: Desk,
@@ -37,6 +38,14 @@ struct Stage {
     config: String,
     state: Mutex<Vec<u8>>,
     slow: AtomicBool,
+    /// Between two calls, where the sink reuses them.
+    instances: Mutex<Vec<Instance>>,
+    /// How it crashed last.
+    crashed: Mutex<Option<Signature>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Chain {
@@ -58,6 +67,8 @@ impl Chain {
                 config: json(config),
                 state,
                 slow: AtomicBool::new(false),
+                instances: Mutex::default(),
+                crashed: Mutex::default(),
             })
         };
         let mut filters = Vec::new();
@@ -88,6 +99,7 @@ impl Chain {
         Ok(Self {
             runtime,
             limits: sink.limits.clone(),
+            reuse: sink.reuse,
             filters,
             last,
             desk,
@@ -97,6 +109,10 @@ impl Chain {
     /// What the sink's plugin does.
     pub(crate) fn kind(&self) -> PluginKind {
         self.last.plugin.kind()
+    }
+
+    pub(crate) fn has_filters(&self) -> bool {
+        !self.filters.is_empty()
     }
 
     pub(crate) fn status(&self) -> Vec<PluginStatus> {
@@ -155,38 +171,63 @@ impl Chain {
     }
 
     async fn call(&self, stage: &Stage, ask: Ask) -> Result<Answer, Fault> {
-        let state = stage
-            .state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        let called = call(
-            &self.runtime,
-            &stage.plugin,
-            &stage.config,
-            &self.limits,
+        let state = lock(&stage.state).clone();
+        let (given, state_bytes) = (ask.clone(), state.len());
+        let call = Call {
+            runtime: &self.runtime,
+            plugin: &stage.plugin,
+            config: &stage.config,
+            limits: &self.limits,
             state,
-            stage.equipment.world(&ask),
+            world: stage.equipment.world(&ask),
             ask,
-        )
-        .await;
+            instance: lock(&stage.instances).pop(),
+        };
+        let mut called = call.make().await;
         self.tell(stage, &called);
+        self.tell_crash(stage, &given, state_bytes, &called);
         if let Some(new) = called.new_state {
-            *stage.state.lock().unwrap_or_else(PoisonError::into_inner) = new;
+            *lock(&stage.state) = new;
             self.desk.states(self.states());
+        }
+        if let Some(instance) = called.instance.take().filter(|_| self.reuse) {
+            let mut kept = lock(&stage.instances);
+            if kept.len() < KEPT {
+                kept.push(instance);
+            }
         }
         called.result
     }
 
+    /// A report for the agent; of a crash like the last one only that it happened again.
+    fn tell_crash(&self, stage: &Stage, given: &Ask, state_bytes: usize, called: &Called) {
+        let Err(fault) = &called.result else {
+            return;
+        };
+        let crash = Crash {
+            sink: self.desk.sink(),
+            plugin: &stage.plugin,
+            config: &stage.config,
+            limits: &self.limits,
+            given,
+            state_bytes,
+            called,
+            fault,
+        };
+        let Some(signature) = crash.signature() else {
+            return;
+        };
+        let before = lock(&stage.crashed).replace(signature);
+        if before == Some(signature) {
+            self.desk.crashed_again(&stage.plugin.name);
+        } else {
+            self.desk.crashed(&crash.report());
+        }
+    }
+
     fn states(&self) -> Vec<Vec<u8>> {
         self.stages()
-            .map(|stage| {
-                stage
-                    .state
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .clone()
-            })
+            .map(|stage| lock(&stage.state).clone())
             .collect()
     }
 
@@ -211,11 +252,14 @@ impl Chain {
             self.desk
                 .count(|counters| counters.log_lines_dropped += called.said.dropped);
         }
-        let slow = called.used.cpu > SLOW;
+        if !called.crossed.is_empty() {
+            self.desk.crossed(&called.crossed);
+        }
+        let slow = called.used.cpu > self.limits.cpu_warn;
         if slow && !stage.slow.swap(slow, Ordering::Relaxed) {
             let text = format!(
-                "plugin {plugin} is slow: {:?} of processor time for one call",
-                called.used.cpu
+                "plugin {plugin} is slow: {:?} of processor time for one call, over {:?} (limits.cpu_warn)",
+                called.used.cpu, self.limits.cpu_warn
             );
             self.desk.log(Level::Warn, text);
         } else if !slow {

@@ -26,7 +26,7 @@ use crate::frames::{
 use crate::plugin::Fetcher;
 use crate::sandbox::{self, Reach, SandboxError};
 use crate::sink::{Mailbox, Start};
-use crate::status::{SinkState, SinkStatus};
+use crate::status::{BreakerStatus, SinkState, SinkStatus};
 
 /// Threads for what blocks, such as writing files, at most.
 const BLOCKING: usize = 128;
@@ -233,6 +233,11 @@ impl Sinks {
                 status: SinkStatus {
                     counters: resume.counters,
                     last_error: resume.last_error.clone(),
+                    limits_exceeded: resume.limits_exceeded.clone(),
+                    breaker: BreakerStatus {
+                        openings: resume.openings,
+                        ..BreakerStatus::default()
+                    },
                     last_sequence: resume
                         .acknowledged
                         .map_or(0, |acknowledged| acknowledged.sequence),

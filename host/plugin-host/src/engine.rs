@@ -8,6 +8,7 @@ use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Config, Engine};
 
 use crate::bindings;
+use crate::config::Limits;
 use crate::frames::{Artifact, Fetch};
 use crate::guest::Guest;
 use crate::plugin::{Fetcher, Machine};
@@ -19,6 +20,7 @@ const TICK: Duration = Duration::from_millis(10);
 pub(crate) fn of_plugins() -> wasmtime::Result<Engine> {
     let mut config = Config::new();
     config.epoch_interruption(true);
+    config.max_wasm_stack(Limits::STACK.bytes());
     Engine::new(&config)
 }
 
@@ -40,9 +42,10 @@ impl Runtime {
         let mut linker = Linker::new(&engine);
         // Toolchains import all of WASI even for pure code; the context behind it is empty.
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-        bindings::formatter::Formatter::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| {
-            guest
-        })?;
+        bindings::formatter::Formatter::add_to_linker::<_, HasSelf<Guest>>(
+            &mut linker,
+            Guest::called,
+        )?;
         let ticker = Ticker::start(engine.clone())?;
         Ok(Self {
             engine,

@@ -19,10 +19,11 @@ use serde::{Deserialize, Serialize};
 pub(crate) use bounded::at_most;
 pub(crate) use codec::{FrameError, read, read_blocking, write, write_blocking};
 
+use crate::config::Limit;
 use crate::status::{SandboxStatus, SinkCounters, SinkStatus};
 
 /// Rises with every change of these types.
-pub(crate) const PROTOCOL: u32 = 3;
+pub(crate) const PROTOCOL: u32 = 4;
 /// The largest frame to the plugin process: a snapshot of some thousand pods.
 pub(crate) const TO_CHILD_MAX: usize = 64 << 20;
 /// The largest frame from it: a status with a sink's states.
@@ -102,6 +103,9 @@ pub(crate) struct Resume {
     pub(crate) states: Vec<Vec<u8>>,
     pub(crate) counters: SinkCounters,
     pub(crate) last_error: String,
+    pub(crate) limits_exceeded: BTreeMap<Limit, u64>,
+    /// Openings of the breaker in a row.
+    pub(crate) openings: u32,
 }
 
 /// From the plugin process.
@@ -118,6 +122,15 @@ pub(crate) enum ToAgent {
         sink: String,
         level: Level,
         message: String,
+    },
+    /// A plugin crashed in a new way: a `CrashReport` as JSON, which may change without the protocol.
+    Crash {
+        report: String,
+    },
+    /// A plugin crashed as it did before.
+    CrashAgain {
+        sink: String,
+        plugin: String,
     },
     /// Nothing waits any more.
     Drained,

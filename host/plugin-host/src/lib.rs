@@ -20,12 +20,15 @@
 
 mod agent;
 mod authority;
+#[cfg(feature = "bench")]
+pub mod bench;
 mod bindings;
 mod call;
 mod chain;
 mod child;
 mod compiler;
 mod config;
+mod crash;
 mod desk;
 mod endpoints;
 mod engine;
@@ -43,13 +46,17 @@ pub use authority::{
     Asks, Authority, Ceiling, Grant, HttpAsk, HttpGrant, Manifest, ManifestError, Origin,
     OriginPattern, SECTION,
 };
+pub use call::CrashFrame;
 pub use child::plugin_process;
 pub use compiler::compile_process;
 pub use config::{
-    ConfigError, ConfiguredFilter, Endpoint, FilterConfig, HttpEndpoint, Limits, PluginConfig,
-    PluginsConfig, SinkConfig, Size, check,
+    BreakerConfig, ConfigError, ConfiguredFilter, Endpoint, FilterConfig, HttpEndpoint, Limit,
+    Limits, PluginConfig, PluginsConfig, SinkConfig, Size, check,
 };
-pub use owlk8s_pipeline::{LabelSelector, Mode, Select};
+pub use crash::{CrashReport, ReplayError, Replayed, replay};
+pub use owlk8s_pipeline::{BreakerState, LabelSelector, Mode, Select};
 pub use sandbox::{landlock_abi, seal_as_compiler, seal_as_plugins};
-pub use status::{PluginKind, PluginStatus, SandboxStatus, SinkCounters, SinkState, SinkStatus};
+pub use status::{
+    BreakerStatus, PluginKind, PluginStatus, SandboxStatus, SinkCounters, SinkState, SinkStatus,
+};
 pub(crate) use tables::LABEL;

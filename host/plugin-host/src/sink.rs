@@ -3,6 +3,7 @@
 //! and nothing that it does holds up the one that offers.
 
 mod answer;
+mod guarded;
 mod push;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,12 +1,14 @@
 //! How it stands with each sink: what `/plugins` shows. The plugin process reports it, the agent keeps
 //! it: counters survive the plugin process.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use owlk8s_pipeline::Mode;
+use owlk8s_pipeline::{BreakerState, Mode};
 use serde::{Deserialize, Serialize};
 
 use crate::authority::Authority;
+use crate::config::Limit;
 use crate::frames::{PARTS_MAX, PATHS_MAX, at_most};
 
 /// How it stands with a sink.
@@ -20,6 +22,9 @@ pub enum SinkState {
     Active,
     /// Waits before it tries again; the reason says why.
     Backoff,
+    /// Its plugin faulted so often that it is called no more until it is loaded anew: by a changed
+    /// configuration, a new file, or a restart of the agent.
+    Quarantined,
     /// Cannot run; the reason says why and what to do.
     Failed,
     /// Switched off in the configuration.
@@ -96,6 +101,15 @@ pub struct SinkCounters {
     pub log_lines_dropped: u64,
 }
 
+/// How it stands with a sink's breaker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BreakerStatus {
+    /// Whether its plugins are called.
+    pub state: BreakerState,
+    /// How often it opened since a plugin's last success.
+    pub openings: u32,
+}
+
 /// How it stands with one sink.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SinkStatus {
@@ -121,6 +135,10 @@ pub struct SinkStatus {
     pub last_error: String,
     /// Since the agent's start.
     pub counters: SinkCounters,
+    /// How often its plugins crossed each limit since the agent's start; those never crossed are left out.
+    pub limits_exceeded: BTreeMap<Limit, u64>,
+    /// Keeps plugins that fault again and again from being called.
+    pub breaker: BreakerStatus,
 }
 
 /// What the plugin process gave up before it ran any guest: it holds no capability, seccomp answers for its
@@ -159,6 +177,8 @@ impl SinkStatus {
             last_sequence: 0,
             last_error: String::new(),
             counters: SinkCounters::default(),
+            limits_exceeded: BTreeMap::new(),
+            breaker: BreakerStatus::default(),
         }
     }
 }

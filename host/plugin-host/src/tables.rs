@@ -8,6 +8,7 @@ mod build;
 pub(crate) mod fixtures;
 mod lend;
 mod replace;
+mod snapshot;
 mod verdict;
 
 use std::collections::BTreeMap;
@@ -36,6 +37,11 @@ pub(crate) struct Tables {
 }
 
 impl Tables {
+    /// Names of its columns.
+    pub(crate) fn columns(&self) -> impl Iterator<Item = &String> {
+        self.columns.keys()
+    }
+
     /// Sequence of the window.
     pub(crate) fn sequence(&self) -> u64 {
         self.window.sequence

@@ -3,6 +3,7 @@
 //!
 //! It knows the layout of the checkout and nothing of what the crates do.
 
+mod bench;
 mod compile;
 mod deploy;
 mod gate;
@@ -41,6 +42,7 @@ usage: cargo xtask COMMAND [--toolchain rustup|debian]
   vm-test [KERNEL ...]    the kernel tests on other kernels, each booted in an emulator; a KERNEL is a series of Debian's
                           (6.1), the file of a kernel package, or a folder that some were unpacked into; --only NAME
                           runs the checks with NAME in theirs
+  bench                   build, then measure what plugins cost, as ratios
   setup GOAL [--dry-run]  install what GOAL (build, demo, test, scenarios) needs
 
 --toolchain chooses what compiles eBPF and WebAssembly; by itself xtask takes what is there.";
@@ -128,6 +130,7 @@ fn dispatch(arguments: &Arguments) -> Result<()> {
         Some("build") => compile::everything(ready(Goal::Build, wish)?)?,
         Some("build-ebpf") => compile::ebpf(ready(Goal::Build, wish)?)?,
         Some("build-plugins") => compile::plugins(ready(Goal::Build, wish)?)?,
+        Some("bench") => bench::bench(ready(Goal::Build, wish)?)?,
         Some("test") => gate::gate(ready(Goal::Test, wish)?)?,
         Some("demo") => {
             compile::everything(ready(Goal::Demo, wish)?)?;

@@ -10,6 +10,7 @@ use tracing::{debug, error, info, warn};
 use super::memory::Memory;
 use super::supervisor::chain;
 use super::views::Views;
+use crate::crash::{CrashReport, now};
 use crate::frames::{
     self, Configure, FrameError, Hello, Level, PROTOCOL, TO_AGENT_MAX, TO_CHILD_MAX, ToAgent,
     ToChild,
@@ -153,6 +154,11 @@ async fn listen(memory: &Memory, from: &mut OwnedReadHalf) -> Result<(), String>
                 let why = printable(&why, LINE_MAX);
                 return Err(format!("it does not dare to run plugins: {why}"));
             }
+            ToAgent::Crash { report } => match CrashReport::received(&report) {
+                Ok(report) => memory.crashed(report),
+                Err(why) => warn!(why, "a crash report of the plugin process is left out"),
+            },
+            ToAgent::CrashAgain { sink, plugin } => memory.crashed_again(&sink, &plugin, now()),
             ToAgent::Drained => return Ok(()),
             ToAgent::Hello(_) => return Err("it said hello twice".to_owned()),
         }

@@ -7,11 +7,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use owlk8s_model::Snapshot;
+use owlk8s_model::{Snapshot, UnixNanos};
 use owlk8s_pipeline::{Acknowledged, Mode};
 use tokio::sync::Notify;
 
 use crate::config::SinkConfig;
+use crate::crash::CrashReport;
 use crate::frames::{Resume, SinkReport};
 use crate::status::{SandboxStatus, SinkState, SinkStatus};
 
@@ -20,6 +21,9 @@ use crate::status::{SandboxStatus, SinkState, SinkStatus};
 const RECENT: usize = 8;
 /// Of a plugin's error text and states, from a process that is not trusted.
 const TEXT_MAX: usize = 4096;
+/// Crash reports of one sink, the oldest goes first; each is bounded where it is made, and once more
+/// where it arrives.
+const CRASHES: usize = 3;
 
 #[derive(Debug)]
 pub(super) struct Memory {
@@ -47,6 +51,8 @@ struct Sink {
     base: Option<Arc<Snapshot>>,
     /// Cumulative, of the window on its way: the next base.
     attempting: Option<Arc<Snapshot>>,
+    /// The newest last.
+    crashes: VecDeque<CrashReport>,
 }
 
 impl Memory {
@@ -57,6 +63,7 @@ impl Memory {
             states: Vec::new(),
             base: None,
             attempting: None,
+            crashes: VecDeque::new(),
         };
         let inner = Inner {
             order: sinks.iter().map(|sink| sink.name.clone()).collect(),
@@ -104,6 +111,34 @@ impl Memory {
             .filter_map(|name| inner.sinks.get(name))
             .map(|sink| sink.status.clone())
             .collect()
+    }
+
+    /// Of one sink, the newest last.
+    pub(super) fn crashes(&self, sink: &str) -> Vec<CrashReport> {
+        let inner = self.inner();
+        let sink = inner.sinks.get(sink);
+        sink.map_or_else(Vec::new, |sink| sink.crashes.iter().cloned().collect())
+    }
+
+    /// A report from a process that is not trusted; of a sink that is not there it is dropped.
+    pub(super) fn crashed(&self, report: CrashReport) {
+        let mut inner = self.inner();
+        if let Some(sink) = inner.sinks.get_mut(&report.sink) {
+            sink.crashes.push_back(report);
+            while sink.crashes.len() > CRASHES {
+                sink.crashes.pop_front();
+            }
+        }
+    }
+
+    pub(super) fn crashed_again(&self, sink: &str, plugin: &str, at: UnixNanos) {
+        let mut inner = self.inner();
+        let crashes = inner.sinks.get_mut(sink).map(|sink| &mut sink.crashes);
+        let mut newest_first = crashes.into_iter().flat_map(|all| all.iter_mut().rev());
+        if let Some(report) = newest_first.find(|report| report.plugin == plugin) {
+            report.times += 1;
+            report.last_at = at;
+        }
     }
 
     pub(super) fn restarts(&self) -> u64 {
@@ -155,6 +190,8 @@ impl Memory {
             states: sink.states.clone(),
             counters: sink.status.counters,
             last_error: sink.status.last_error.clone(),
+            limits_exceeded: sink.status.limits_exceeded.clone(),
+            openings: sink.status.breaker.openings,
         };
         inner
             .sinks

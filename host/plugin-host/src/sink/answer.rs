@@ -6,9 +6,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use owlk8s_pipeline::{Backoff, Breaker};
+use owlk8s_pipeline::{Backoff, BreakerState};
 use tokio::sync::Semaphore;
 
+use super::guarded::Guarded;
 use super::{Mailbox, Start};
 use crate::bindings::types::{Request, Response};
 use crate::call::Answer;
@@ -23,6 +24,8 @@ use crate::tables::Tables;
 const AT_ONCE: usize = 4;
 /// How long a request waits for its turn.
 const TURN: Duration = Duration::from_secs(2);
+/// A plugin in quarantine stays there; windows are looked at again so seldom.
+const QUARANTINE_LOOK: Duration = Duration::from_secs(3600);
 /// Between two tries to listen on an address that is taken.
 const LISTEN_RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
 
@@ -33,7 +36,7 @@ pub(super) async fn run(start: &Start, chain: Arc<Chain>) -> Result<(), String> 
         chain,
         desk: start.desk.clone(),
         tables: Mutex::new(None),
-        breaker: Mutex::new(Breaker::default()),
+        guarded: Mutex::new(Guarded::new(start)),
         turns: Semaphore::new(AT_ONCE),
     });
     // Windows are taken while the listeners are still waiting for their address.
@@ -51,13 +54,16 @@ struct Responder {
     chain: Arc<Chain>,
     desk: Desk,
     tables: Mutex<Option<Arc<Tables>>>,
-    breaker: Mutex<Breaker>,
+    guarded: Mutex<Guarded>,
     turns: Semaphore,
 }
 
 /// Keep the latest window at hand.
 async fn follow(mailbox: Arc<Mailbox>, responder: Arc<Responder>) {
     loop {
+        if let Some(until) = responder.filters_wait() {
+            tokio::time::sleep_until(until.into()).await;
+        }
         let Some(attempt) = ({ mailbox.windows().take() }) else {
             mailbox.notify.notified().await;
             continue;
@@ -71,9 +77,7 @@ async fn follow(mailbox: Arc<Mailbox>, responder: Arc<Responder>) {
             }
             Err(fault) => {
                 mailbox.windows().abandon(attempt);
-                if let Some(wait) = responder.fault(&fault) {
-                    tokio::time::sleep(wait).await;
-                }
+                lock(&responder.guarded).fault(&fault);
             }
         }
         let dropped = mailbox.windows().dropped();
@@ -97,7 +101,7 @@ async fn serve(start: &Start, responder: Arc<Responder>) -> Result<(), String> {
         .map(|listener| listener.address().to_string())
         .collect();
     start.desk.status(|status| status.listening = addresses);
-    start.desk.state(SinkState::Active, "");
+    lock(&responder.guarded).announce();
     let mut tasks = tokio::task::JoinSet::new();
     for listener in listeners {
         tasks.spawn(listener.run(Arc::clone(&responder) as Arc<dyn Ask>));
@@ -135,11 +139,24 @@ impl Responder {
                 "no window yet: the first comes within one interval of the agent's start",
             );
         };
-        if lock(&self.breaker).waits_until(Instant::now()).is_some() {
-            return plain(
-                503,
-                "the plugin failed several times in a row and is called again later",
-            );
+        {
+            let guarded = lock(&self.guarded);
+            match guarded.state(Instant::now()) {
+                BreakerState::Closed => {}
+                BreakerState::HalfOpen => guarded.calling(Instant::now()),
+                BreakerState::Open => {
+                    return plain(
+                        503,
+                        "the plugin failed several times in a row and is called again later",
+                    );
+                }
+                BreakerState::Quarantined => {
+                    return plain(
+                        503,
+                        "the plugin failed so often that it is called no more until it is loaded anew",
+                    );
+                }
+            }
         }
         let Ok(Ok(_turn)) = tokio::time::timeout(TURN, self.turns.acquire()).await else {
             return plain(503, "too many requests at once");
@@ -154,12 +171,12 @@ impl Responder {
             });
         match called {
             Ok(response) => {
-                lock(&self.breaker).success();
+                lock(&self.guarded).success();
                 self.desk.state(SinkState::Active, "");
                 response
             }
             Err(fault) => {
-                self.fault(&fault);
+                lock(&self.guarded).fault(&fault);
                 plain(500, &fault)
             }
         }
@@ -176,16 +193,17 @@ impl Responder {
         ))
     }
 
-    /// How long the plugins are left alone, when it was one fault too many.
-    fn fault(&self, fault: &str) -> Option<Duration> {
-        self.desk
-            .fault(fault, |counters| counters.plugin_faults += 1);
-        let wait = lock(&self.breaker).fault(Instant::now(), fastrand::f64());
-        if let Some(wait) = wait {
-            let reason = format!("{fault}; it is called again in {:.0} s", wait.as_secs_f64());
-            self.desk.state(SinkState::Backoff, &reason);
+    /// While the breaker is open no filter is called, so windows wait; without filters none has to.
+    fn filters_wait(&self) -> Option<Instant> {
+        if !self.chain.has_filters() {
+            return None;
         }
-        wait
+        let now = Instant::now();
+        let guarded = lock(&self.guarded);
+        match guarded.state(now) {
+            BreakerState::Quarantined => Some(now + QUARANTINE_LOOK),
+            _ => guarded.waits_until(now),
+        }
     }
 }
 

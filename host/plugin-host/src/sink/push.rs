@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use owlk8s_pipeline::{Attempt, Backoff, Breaker};
+use owlk8s_pipeline::{Attempt, Backoff, BreakerState};
 
+use super::guarded::Guarded;
 use super::{Mailbox, Start};
 use crate::bindings::types::{Outcome, Payload};
 use crate::call::Answer;
@@ -32,13 +33,14 @@ pub(super) async fn run(start: &Start, chain: Arc<Chain>) -> Result<(), String> 
             .map_err(|why| format!("endpoints.{name}: {why}"))?;
         outlets.insert(name.clone(), outlet);
     }
-    start.desk.state(SinkState::Active, "");
+    let guarded = Guarded::new(start);
+    guarded.announce();
     let mut push = Push {
         chain,
         mailbox: Arc::clone(&start.mailbox),
         desk: start.desk.clone(),
         outlets,
-        breaker: Breaker::default(),
+        guarded,
         backoff: Backoff::new(RETRY.0, RETRY.1),
         not_before: None,
         held: None,
@@ -51,7 +53,7 @@ pub(super) async fn run(start: &Start, chain: Arc<Chain>) -> Result<(), String> 
                 () = tokio::time::sleep_until(at.into()) => {}
                 _ = drain.changed() => {}
             },
-            Due::WhenOffered => tokio::select! {
+            Due::WhenOffered | Due::Never => tokio::select! {
                 () = push.mailbox.notify.notified() => {}
                 _ = drain.changed() => {}
             },
@@ -66,7 +68,7 @@ struct Push {
     mailbox: Arc<Mailbox>,
     desk: Desk,
     outlets: BTreeMap<String, Outlet>,
-    breaker: Breaker,
+    guarded: Guarded,
     backoff: Backoff,
     /// Set by a failed delivery.
     not_before: Option<Instant>,
@@ -85,6 +87,8 @@ enum Due {
     Now,
     At(Instant),
     WhenOffered,
+    /// Its plugin is in quarantine.
+    Never,
 }
 
 impl Push {
@@ -96,7 +100,11 @@ impl Push {
             .held
             .as_ref()
             .is_none_or(|held| held.payloads.is_none());
-        let closed = self.breaker.waits_until(now).filter(|_| calls_plugin);
+        if calls_plugin && self.guarded.state(now) == BreakerState::Quarantined {
+            self.desk.dropped(self.mailbox.windows().dropped());
+            return Due::Never;
+        }
+        let closed = self.guarded.waits_until(now).filter(|_| calls_plugin);
         match self.not_before.filter(|at| *at > now).max(closed) {
             Some(at) => Due::At(at),
             None => Due::Now,
@@ -137,6 +145,7 @@ impl Push {
     }
 
     async fn call(&mut self, attempt: Attempt) {
+        self.guarded.calling(Instant::now());
         let tables = Arc::new(Tables::build(&attempt, &self.mailbox.config.columns));
         let answer = match self.chain.filter(tables).await {
             Ok(tables) => self.chain.run(tables, None).await,
@@ -151,7 +160,7 @@ impl Push {
         match answer {
             Err(fault) => self.plugin_fault(attempt, &fault),
             Ok(answer) => {
-                self.breaker.success();
+                self.guarded.success();
                 match answer {
                     Answer::Payloads(payloads) => self.deliver(attempt, payloads.into(), 0).await,
                     Answer::Outcome(outcome) => self.sent(attempt, outcome),
@@ -280,13 +289,8 @@ impl Push {
     }
 
     fn plugin_fault(&mut self, attempt: Attempt, fault: &str) {
-        self.desk
-            .fault(fault, |counters| counters.plugin_faults += 1);
         self.abandon(attempt);
-        if let Some(wait) = self.breaker.fault(Instant::now(), fastrand::f64()) {
-            let reason = format!("{fault}; it is called again in {:.0} s", wait.as_secs_f64());
-            self.desk.state(SinkState::Backoff, &reason);
-        }
+        self.guarded.fault(fault);
     }
 
     /// A last try for all that waits. It ends with the first that fails; the process's deadline bounds it.

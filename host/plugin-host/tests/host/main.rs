@@ -2,15 +2,20 @@
 
 #![allow(clippy::unwrap_used, reason = "a test panics where it fails")]
 
+mod adversary;
 mod authority;
 mod bad_plugins;
+mod breaker;
 mod chains;
 mod compile;
+mod component;
+mod crashes;
 mod delivery;
 mod exporters;
 mod mistakes;
 mod process;
 mod responder;
+mod reuse;
 mod sandbox;
 mod support;
 mod tenants;

@@ -38,7 +38,11 @@ pub(crate) struct Host {
 
 /// A host with these sinks. `{dir}` in the text is a fresh directory, `{NAME}` a component.
 pub(crate) fn start(sinks: &str) -> Host {
-    let dir = tempfile::tempdir().unwrap();
+    start_in(sinks, tempfile::tempdir().unwrap())
+}
+
+/// The same in a directory that has something in it already.
+pub(crate) fn start_in(sinks: &str, dir: tempfile::TempDir) -> Host {
     let host = PluginHost::start(options(sinks, &dir)).unwrap();
     Host { host, dir }
 }
