@@ -17,7 +17,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::config::{ConfigError, PluginsConfig, SinkConfig, check};
+use crate::config::{ConfigError, PluginsConfig, Secret, SinkConfig, check};
 use crate::plugin::search_path;
 use crate::status::SinkStatus;
 use memory::Memory;
@@ -33,7 +33,7 @@ pub struct HostOptions {
     /// `plugin_dirs` of the configuration; the shipped plugins' directories follow by themselves.
     pub plugin_dirs: Vec<PathBuf>,
     /// Values of the environment variables that [`SinkConfig::wanted_env`] names, as far as they are set.
-    pub secrets: BTreeMap<String, String>,
+    pub secrets: BTreeMap<String, Secret>,
     /// What to run as the plugin process: this very binary with `plugin-host` by default.
     pub program: Program,
 }

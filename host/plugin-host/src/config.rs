@@ -14,7 +14,12 @@ use serde::{Deserialize, Serialize};
 use crate::authority::Grant;
 
 pub use check::{ConfigError, check};
-pub use endpoint::{Endpoint, HttpEndpoint};
+pub use endpoint::{
+    BasicAuth, Compression, Endpoint, FileEndpoint, HeaderSource, HttpEndpoint, Permissions,
+    Secret, SecretSource, ServeEndpoint, SinkPaths, SocketKind, TcpEndpoint, UdpEndpoint,
+    UnixEndpoint,
+};
+pub(crate) use endpoint::{HIDDEN, exposed};
 pub use limits::{Limits, Size};
 pub use plugins::PluginsConfig;
 
@@ -134,11 +139,26 @@ impl SinkConfig {
             .filter_map(|grant| grant.bearer_token_env.as_deref());
         self.endpoints
             .values()
-            .filter_map(|endpoint| match endpoint {
-                Endpoint::Http(http) => http.bearer_token_env.as_deref(),
-                _ => None,
-            })
+            .flat_map(Endpoint::env)
             .chain(of_grants)
+    }
+
+    /// What its endpoints and grants touch in the file system.
+    pub fn paths(&self) -> SinkPaths {
+        let mut paths = SinkPaths::default();
+        for endpoint in self.endpoints.values() {
+            endpoint.paths(&mut paths);
+        }
+        for grant in &self.grant.http {
+            let files = [
+                &grant.bearer_token_file,
+                &grant.ca_file,
+                &grant.client_cert_file,
+                &grant.client_key_file,
+            ];
+            paths.read.extend(files.into_iter().flatten().cloned());
+        }
+        paths
     }
 }
 

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use codec::{FrameError, read, write};
 
+use crate::config::Secret;
 use crate::status::{SinkCounters, SinkStatus};
 
 /// Rises with every change of these types.
@@ -73,7 +74,8 @@ pub(crate) struct Configure {
     /// `Ceiling` as JSON, too.
     pub(crate) ceiling: String,
     /// Values of the environment variables that endpoints and grants name.
-    pub(crate) secrets: BTreeMap<String, String>,
+    #[serde(with = "crate::config::exposed")]
+    pub(crate) secrets: BTreeMap<String, Secret>,
     /// How far each sink has come under an earlier plugin process.
     pub(crate) resume: BTreeMap<String, Resume>,
 }

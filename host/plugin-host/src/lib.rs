@@ -44,8 +44,10 @@ pub use authority::{
 };
 pub use child::plugin_process;
 pub use config::{
-    ConfigError, ConfiguredFilter, Endpoint, FilterConfig, HttpEndpoint, Limits, PluginConfig,
-    PluginsConfig, SinkConfig, Size, check,
+    BasicAuth, Compression, ConfigError, ConfiguredFilter, Endpoint, FileEndpoint, FilterConfig,
+    HeaderSource, HttpEndpoint, Limits, Permissions, PluginConfig, PluginsConfig, Secret,
+    SecretSource, ServeEndpoint, SinkConfig, SinkPaths, Size, SocketKind, TcpEndpoint, UdpEndpoint,
+    UnixEndpoint, check,
 };
 pub use owlk8s_pipeline::{LabelSelector, Mode, Select};
 pub use status::{PluginKind, PluginStatus, SinkCounters, SinkState, SinkStatus};

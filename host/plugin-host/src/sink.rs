@@ -119,7 +119,7 @@ impl Start {
 /// Endpoints that the kind of plugin cannot use, or lacks.
 fn check_endpoints(sink: &SinkConfig, chain: &Chain) -> Result<(), String> {
     let (kind, plugin) = (chain.kind(), chain.plugin());
-    let serves = |endpoint: &Endpoint| matches!(endpoint, Endpoint::Serve { .. });
+    let serves = |endpoint: &Endpoint| matches!(endpoint, Endpoint::Serve(_));
     let wrong = sink.endpoints.iter().find(|(_, endpoint)| match kind {
         PluginKind::Responder => !serves(endpoint),
         PluginKind::Exporter => true,
@@ -129,7 +129,7 @@ fn check_endpoints(sink: &SinkConfig, chain: &Chain) -> Result<(), String> {
         PluginKind::Responder => "is answered through endpoints of kind serve",
         PluginKind::Exporter => "sends by itself and takes no endpoints",
         PluginKind::Formatter | PluginKind::Filter => {
-            "delivers to endpoints of kind stdout, stderr, file or http"
+            "delivers to endpoints of kind stdout, stderr, file, http, udp, tcp or unix"
         }
     };
     if let Some((name, endpoint)) = wrong {

@@ -85,6 +85,10 @@ pub struct SinkCounters {
     pub sink_faults: u64,
     /// Payload bytes that arrived.
     pub bytes_delivered: u64,
+    /// Payloads that an endpoint refused for good.
+    pub payloads_refused: u64,
+    /// Lines of payloads that no datagram of the endpoint holds.
+    pub lines_left_out: u64,
     /// Rows that a backend refused for good.
     pub rows_rejected: u64,
     /// Requests answered by the responder, errors included.

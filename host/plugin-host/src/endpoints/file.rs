@@ -1,45 +1,69 @@
+//! A file that is appended to and rotated. One that was moved away or deleted is made anew, so that
+//! logrotate works as well, without a signal.
+
+mod rotate;
+
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::time::SystemTime;
 
 use super::Delivery;
+use crate::config::FileEndpoint;
 
-/// A file that is appended to. One that was moved away or deleted is made anew, so that logrotate works
-/// without a signal.
+/// An open file endpoint.
 pub(crate) struct File {
-    path: PathBuf,
-    file: Option<Arc<fs::File>>,
+    config: FileEndpoint,
+    /// Away while a thread writes; one that did not come back is opened again.
+    log: Option<Log>,
+}
+
+struct Log {
+    config: FileEndpoint,
+    file: fs::File,
+    /// When it was begun, as far as the file system knows.
+    begun: SystemTime,
 }
 
 impl File {
     /// Opened at once, so that a wrong path is told at the start.
-    pub(super) fn open(path: &Path) -> Result<Self, String> {
-        let file = append(path).map_err(|error| {
-            let path = path.display();
+    pub(super) fn open(config: &FileEndpoint) -> Result<Self, String> {
+        let log = Log::open(config).map_err(|error| {
+            let path = config.path.display();
             format!("cannot open {path} for writing: {error} (its directory must exist and be writable without capabilities)")
         })?;
         Ok(Self {
-            path: path.to_owned(),
-            file: Some(Arc::new(file)),
+            config: config.clone(),
+            log: Some(log),
         })
     }
 
     pub(super) async fn deliver(&mut self, body: Vec<u8>) -> Delivery {
-        let (path, file) = (self.path.clone(), self.file.take());
+        let (config, log) = (self.config.clone(), self.log.take());
         let written = tokio::task::spawn_blocking(move || {
-            let file = current(&path, file)?;
-            write_whole(&file, &body)?;
-            Ok::<_, io::Error>(file)
+            let mut log = match log {
+                Some(log) => log,
+                None => Log::open(&config)?,
+            };
+            let rotation = log.append(&body)?;
+            Ok::<_, io::Error>((log, rotation))
         });
         match written.await {
-            Ok(Ok(file)) => {
-                self.file = Some(file);
-                Delivery::Arrived
+            Ok(Ok((log, rotation))) => {
+                self.log = Some(log);
+                match rotation {
+                    Ok(()) => Delivery::Arrived,
+                    Err(error) => Delivery::ArrivedBut(
+                        0,
+                        format!(
+                            "cannot rotate {}: {error} (it grows on)",
+                            self.config.path.display()
+                        ),
+                    ),
+                }
             }
             Ok(Err(error)) => Delivery::Retry(
-                format!("cannot write {}: {error}", self.path.display()),
+                format!("cannot write {}: {error}", self.config.path.display()),
                 None,
             ),
             Err(_) => Delivery::Retry("the write was given up".to_owned(), None),
@@ -47,67 +71,81 @@ impl File {
     }
 }
 
-fn append(path: &Path) -> io::Result<fs::File> {
-    OpenOptions::new().append(true).create(true).open(path)
-}
-
-/// `file` while it is still the one at `path`.
-fn current(path: &Path, file: Option<Arc<fs::File>>) -> io::Result<Arc<fs::File>> {
-    if let Some(file) = file
-        && let (Ok(open), Ok(there)) = (file.metadata(), fs::metadata(path))
-        && (open.dev(), open.ino()) == (there.dev(), there.ino())
-    {
-        return Ok(file);
+impl Log {
+    fn open(config: &FileEndpoint) -> io::Result<Self> {
+        let file = append(config)?;
+        let metadata = file.metadata()?;
+        let begun = metadata.created().or_else(|_| metadata.modified());
+        Ok(Self {
+            config: config.clone(),
+            file,
+            begun: begun.unwrap_or_else(|_| SystemTime::now()),
+        })
     }
-    append(path).map(Arc::new)
+
+    /// The inner error is the rotation's: the payload is in the file all the same.
+    fn append(&mut self, body: &[u8]) -> io::Result<io::Result<()>> {
+        self.follow()?;
+        let rotation = self.rotate(body.len() as u64);
+        self.write_whole(body)?;
+        match rotation {
+            // After the write: what is compressed takes a while.
+            Ok(true) if self.config.gzip => Ok(rotate::compress(&self.config.path)),
+            rotation => Ok(rotation.map(|_| ())),
+        }
+    }
+
+    /// Open it again where it is no longer the one at its path.
+    fn follow(&mut self) -> io::Result<()> {
+        if let (Ok(open), Ok(there)) = (self.file.metadata(), fs::metadata(&self.config.path))
+            && (open.dev(), open.ino()) == (there.dev(), there.ino())
+        {
+            return Ok(());
+        }
+        *self = Self::open(&self.config)?;
+        Ok(())
+    }
+
+    /// Whether it was rotated to make room for so many bytes.
+    fn rotate(&mut self, bytes: u64) -> io::Result<bool> {
+        let metadata = self.file.metadata()?;
+        let (size, after) = (self.config.rotate_size.0, self.config.rotate_after);
+        let too_large = size > 0 && metadata.len() + bytes > size;
+        let too_old = after.is_some_and(|after| self.begun.elapsed().is_ok_and(|age| age >= after));
+        if !metadata.is_file() || metadata.len() == 0 || !(too_large || too_old) {
+            return Ok(false);
+        }
+        rotate::rotate(&self.config.path, self.config.keep)?;
+        *self = Self::open(&self.config)?;
+        Ok(true)
+    }
+
+    /// All or nothing: what a full disk cut off is taken back, so that the next try does not repeat it.
+    fn write_whole(&mut self, body: &[u8]) -> io::Result<()> {
+        let before = self.file.metadata()?;
+        self.file.write_all(body).inspect_err(|_| {
+            if before.is_file() {
+                let _ = self.file.set_len(before.len());
+            }
+        })
+    }
 }
 
-/// All or nothing: what a full disk cut off is taken back, so that the next try does not repeat it.
-fn write_whole(mut file: &fs::File, body: &[u8]) -> io::Result<()> {
-    let length = file.metadata()?;
-    file.write_all(body).inspect_err(|_| {
-        if length.is_file() {
-            let _ = file.set_len(length.len());
+/// A file that is made here has the permissions of the configuration, whatever the umask.
+fn append(config: &FileEndpoint) -> io::Result<fs::File> {
+    let open = |options: &mut OpenOptions| options.append(true).open(&config.path);
+    let bits = config.permissions.0;
+    match open(OpenOptions::new().create_new(true).mode(bits)) {
+        Ok(file) => {
+            file.set_permissions(fs::Permissions::from_mode(bits))?;
+            Ok(file)
         }
-    })
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            open(OpenOptions::new().create(true).mode(bits))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    async fn arrived(file: &mut File, body: &str) {
-        assert!(matches!(
-            file.deliver(body.as_bytes().to_vec()).await,
-            Delivery::Arrived
-        ));
-    }
-
-    #[tokio::test]
-    async fn appends_and_follows_a_rotation() {
-        let dir = tempfile::tempdir().unwrap();
-        let (path, old) = (dir.path().join("log"), dir.path().join("log.1"));
-        fs::write(&path, "there\n").unwrap();
-        let mut file = File::open(&path).unwrap();
-        arrived(&mut file, "a\n").await;
-        fs::rename(&path, &old).unwrap();
-        arrived(&mut file, "b\n").await;
-        fs::remove_file(&path).unwrap();
-        arrived(&mut file, "c\n").await;
-        assert_eq!(fs::read_to_string(&old).unwrap(), "there\na\n");
-        assert_eq!(fs::read_to_string(&path).unwrap(), "c\n");
-    }
-
-    #[tokio::test]
-    async fn full_device_is_tried_again_and_a_missing_directory_is_told_at_once() {
-        let mut full = File::open(Path::new("/dev/full")).unwrap();
-        assert!(
-            matches!(full.deliver(b"x".to_vec()).await, Delivery::Retry(why, None) if why.contains("/dev/full"))
-        );
-        let error = File::open(Path::new("/nowhere/log")).err().unwrap();
-        assert!(
-            error.starts_with("cannot open /nowhere/log for writing: No such file"),
-            "{error}"
-        );
-    }
-}
+mod tests;

@@ -15,7 +15,7 @@ use crate::call::Answer;
 use crate::chain::Chain;
 use crate::config::Endpoint;
 use crate::desk::Desk;
-use crate::endpoints::serve::{Ask, Listener};
+use crate::endpoints::serve::{self, Ask, Listener};
 use crate::status::SinkState;
 use crate::tables::Tables;
 
@@ -38,10 +38,10 @@ pub(super) async fn run(start: &Start, chain: Arc<Chain>) -> Result<(), String> 
     });
     // Windows are taken while the listeners are still waiting for their address.
     let follow = follow(Arc::clone(&start.mailbox), Arc::clone(&responder));
-    let serve = serve(start, Arc::clone(&responder));
+    let listen = serve(start, Arc::clone(&responder));
     tokio::select! {
         () = follow => Ok(()),
-        result = serve => result,
+        result = listen => result,
         _ = drain.wait_for(|drain| *drain) => Ok(()),
     }
 }
@@ -109,8 +109,8 @@ async fn serve(start: &Start, responder: Arc<Responder>) -> Result<(), String> {
 async fn listen(start: &Start) -> Result<Vec<Listener>, String> {
     let mut listeners = Vec::new();
     for (name, endpoint) in &start.config().endpoints {
-        if let Endpoint::Serve { listen, path } = endpoint {
-            let listener = Listener::bind(*listen, path).await;
+        if let Endpoint::Serve(serve) = endpoint {
+            let listener = Listener::bind(serve).await;
             listeners.push(listener.map_err(|why| format!("endpoints.{name}: {why}"))?);
         }
     }
@@ -166,14 +166,10 @@ impl Responder {
     }
 
     fn legal(&self, response: Response) -> Result<Response, String> {
-        let status = response.status;
-        if (200..=599).contains(&status) {
-            return Ok(response);
+        match serve::fault(&response) {
+            None => Ok(response),
+            Some(fault) => Err(format!("plugin {} {fault}", self.chain.plugin())),
         }
-        Err(format!(
-            "plugin {} answers with status {status}, and 200 to 599 are legal",
-            self.chain.plugin()
-        ))
     }
 
     /// How long the plugins are left alone, when it was one fault too many.

@@ -15,7 +15,7 @@ use crate::bindings::types::{Outcome, Payload};
 use crate::call::Answer;
 use crate::chain::Chain;
 use crate::desk::Desk;
-use crate::endpoints::{Delivery, Outlet};
+use crate::endpoints::{Delivery, Outlet, Progress};
 use crate::status::SinkState;
 use crate::tables::Tables;
 
@@ -78,6 +78,8 @@ struct Held {
     attempt: Attempt,
     /// None: an exporter is to be called again with it.
     payloads: Option<VecDeque<Payload>>,
+    /// Of the first of them.
+    progress: Progress,
     arrived: usize,
 }
 
@@ -117,8 +119,9 @@ impl Push {
             Some(Held {
                 attempt,
                 payloads: Some(payloads),
+                progress,
                 arrived,
-            }) => self.deliver(attempt, payloads, arrived).await,
+            }) => self.deliver(attempt, payloads, progress, arrived).await,
             Some(Held {
                 attempt,
                 payloads: None,
@@ -153,7 +156,10 @@ impl Push {
             Ok(answer) => {
                 self.breaker.success();
                 match answer {
-                    Answer::Payloads(payloads) => self.deliver(attempt, payloads.into(), 0).await,
+                    Answer::Payloads(payloads) => {
+                        let progress = Progress::default();
+                        self.deliver(attempt, payloads.into(), progress, 0).await;
+                    }
                     Answer::Outcome(outcome) => self.sent(attempt, outcome),
                     _ => unreachable!("a formatter gives payloads, an exporter an outcome"),
                 }
@@ -180,6 +186,7 @@ impl Push {
         &mut self,
         attempt: Attempt,
         mut payloads: VecDeque<Payload>,
+        mut progress: Progress,
         mut arrived: usize,
     ) {
         let mut refused = false;
@@ -188,16 +195,26 @@ impl Push {
                 unreachable!("names were checked when the plugin gave the payloads");
             };
             let of_endpoint = |why: &str| format!("endpoint {}: {why}", payload.endpoint);
-            match outlet.deliver(payload).await {
+            let bytes = payload.body.len() as u64;
+            match outlet.deliver(payload, &mut progress).await {
                 Delivery::Arrived => {
-                    let bytes = payload.body.len() as u64;
                     self.desk
                         .count(|counters| counters.bytes_delivered += bytes);
                     arrived += 1;
                 }
+                Delivery::ArrivedBut(lines, why) => {
+                    self.desk.fault(&of_endpoint(&why), |counters| {
+                        counters.bytes_delivered += bytes;
+                        counters.lines_left_out += lines;
+                        counters.sink_faults += 1;
+                    });
+                    arrived += 1;
+                }
                 Delivery::Refused(why) => {
-                    self.desk
-                        .fault(&of_endpoint(&why), |counters| counters.sink_faults += 1);
+                    self.desk.fault(&of_endpoint(&why), |counters| {
+                        counters.payloads_refused += 1;
+                        counters.sink_faults += 1;
+                    });
                     refused = true;
                 }
                 Delivery::Retry(why, after) => {
@@ -205,12 +222,14 @@ impl Push {
                     self.held = Some(Held {
                         attempt,
                         payloads: Some(payloads),
+                        progress,
                         arrived,
                     });
                     return self.sink_fault(&why, after);
                 }
             }
             payloads.pop_front();
+            progress = Progress::default();
         }
         if refused && arrived == 0 {
             self.abandon(attempt)
@@ -239,6 +258,7 @@ impl Push {
                 self.held = Some(Held {
                     attempt,
                     payloads: None,
+                    progress: Progress::default(),
                     arrived: 0,
                 });
                 self.sink_fault(&why, Some(Duration::from_millis(after_ms)));

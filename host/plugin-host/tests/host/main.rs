@@ -6,6 +6,7 @@ mod authority;
 mod bad_plugins;
 mod chains;
 mod delivery;
+mod endpoints;
 mod exporters;
 mod mistakes;
 mod process;
