@@ -17,6 +17,7 @@ mod view;
 mod windows;
 
 pub use backoff::{Backoff, Breaker};
+pub use delta::{DEPARTED_MAX, departures};
 pub use select::{LabelSelector, Select, matches};
 pub use view::View;
 pub use windows::{Acknowledged, Attempt, Mode, Windows};

@@ -4,6 +4,8 @@
 mod connection;
 mod memory;
 mod process;
+mod recorder;
+mod state;
 mod supervisor;
 mod views;
 
@@ -21,6 +23,7 @@ use crate::config::{ConfigError, PluginsConfig, Secret, SinkConfig, check};
 use crate::plugin::search_path;
 use crate::status::SinkStatus;
 use memory::Memory;
+use recorder::{Recorder, Recording};
 use supervisor::Supervisor;
 
 /// What the plugin host is started with.
@@ -71,6 +74,7 @@ pub struct PluginHost {
     memory: Arc<Memory>,
     drain: watch::Sender<Option<Duration>>,
     supervisor: JoinHandle<()>,
+    recorder: Option<Recording>,
 }
 
 impl PluginHost {
@@ -83,7 +87,9 @@ impl PluginHost {
             return Err(StartError::Config(errors));
         }
         let exe = std::env::current_exe().ok();
-        let memory = Arc::new(Memory::new(&options.sinks));
+        let (recorder, saved) = Recorder::open(options.plugins.state_dir());
+        let memory = Arc::new(Memory::new(&options.sinks, &saved));
+        let recorder = recorder.record(Arc::clone(&memory));
         let (drain, draining) = watch::channel(None);
         let supervisor = Supervisor {
             memory: Arc::clone(&memory),
@@ -95,6 +101,7 @@ impl PluginHost {
             memory,
             drain,
             supervisor: tokio::spawn(supervisor.run()),
+            recorder: Some(recorder),
         })
     }
 
@@ -123,6 +130,9 @@ impl PluginHost {
     pub async fn drain(mut self, within: Duration) {
         self.drain.send_replace(Some(within));
         let _ = (&mut self.supervisor).await;
+        if let Some(recorder) = self.recorder.take() {
+            recorder.end().await;
+        }
     }
 }
 

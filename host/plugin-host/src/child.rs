@@ -114,17 +114,21 @@ async fn run(socket: StdUnixStream) -> Result<(), ChildError> {
     let (desks, mut outbox) = desks();
     let (drain, draining) = watch::channel(false);
     let mut sinks = Sinks::start(*configure, &desks, draining)?;
+    let (close, closing) = watch::channel(false);
+    let sent = outbox.send(&mut to, closing);
+    tokio::pin!(sent);
     let within = tokio::select! {
         result = sinks.follow(&mut from) => result?,
-        error = outbox.send(&mut to) => return Err(error.into()),
+        result = &mut sent => return Ok(result?),
     };
     drain.send_replace(true);
     let patience = within.saturating_sub(DRAIN_MARGIN);
     tokio::select! {
         _ = tokio::time::timeout(patience, sinks.finished()) => {}
-        error = outbox.send(&mut to) => return Err(error.into()),
+        result = &mut sent => return Ok(result?),
     }
-    Ok(outbox.close(&mut to).await?)
+    close.send_replace(true);
+    Ok(sent.await?)
 }
 
 async fn greet(
@@ -159,7 +163,7 @@ fn name(frame: &ToChild) -> &'static str {
     match frame {
         ToChild::Hello(_) => "hello",
         ToChild::Configure(_) => "the configuration",
-        ToChild::Base { .. } => "a base",
+        ToChild::Base(_) => "a base",
         ToChild::Snapshot { .. } => "a snapshot",
         ToChild::Drain { .. } => "drain",
     }
@@ -205,7 +209,7 @@ impl Sinks {
                 .get(&config.name)
                 .cloned()
                 .unwrap_or_default();
-            let mailbox = Mailbox::new(config.clone(), &resume);
+            let mailbox = Mailbox::new(config.clone(), &resume, configure.first);
             let desk = desks.open(SinkReport {
                 status: SinkStatus {
                     counters: resume.counters,
@@ -215,7 +219,8 @@ impl Sinks {
                         .map_or(0, |acknowledged| acknowledged.sequence),
                     ..SinkStatus::starting(&config)
                 },
-                attempting: None,
+                // Until the window is delivered or given up: this process may end before, too.
+                attempting: resume.attempting.clone(),
                 acknowledged: resume.acknowledged,
                 states: resume.states.clone(),
             });
@@ -243,9 +248,9 @@ impl Sinks {
                     .iter()
                     .filter_map(|sink| self.mailboxes.get(sink))
                     .for_each(|mailbox| mailbox.offer(Arc::clone(&snapshot))),
-                ToChild::Base { sink, snapshot } => {
-                    if let Some(mailbox) = self.mailboxes.get(&sink) {
-                        mailbox.base(snapshot);
+                ToChild::Base(base) => {
+                    if let Some(mailbox) = self.mailboxes.get(&base.sink) {
+                        mailbox.base(*base);
                     }
                 }
                 ToChild::Drain { within } => return Ok(within),

@@ -7,6 +7,7 @@ mod limits;
 mod plugins;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use owlk8s_pipeline::{Mode, Select};
 use serde::{Deserialize, Serialize};
@@ -49,6 +50,10 @@ pub struct SinkConfig {
     /// Windows that wait at most; for `every-window`.
     #[serde(default = "queue")]
     pub queue: usize,
+    /// For so long a window is tried again that its endpoint does not take, or its exporter cannot send; then
+    /// it is given up, and in `delta` its counts come with the next.
+    #[serde(default = "an_hour", with = "humantime_serde")]
+    pub retry_for: Duration,
     /// Which targets it gets.
     #[serde(default)]
     pub select: Select,
@@ -71,6 +76,10 @@ pub struct SinkConfig {
 
 fn yes() -> bool {
     true
+}
+
+fn an_hour() -> Duration {
+    Duration::from_secs(3600)
 }
 
 fn queue() -> usize {

@@ -17,6 +17,8 @@ use std::time::Duration;
 use crate::bindings::types::Payload;
 use crate::config::{Endpoint, Secret};
 
+pub(crate) use file::Mark;
+
 /// Values of the environment variables that the configuration names, by name.
 pub(crate) type Secrets = BTreeMap<String, Secret>;
 

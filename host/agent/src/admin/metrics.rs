@@ -156,10 +156,15 @@ fn targets(page: &mut Page, latest: &Snapshot) {
 /// One counter of [`SinkCounters`] as a family.
 type SinkFamily = (&'static str, &'static str, fn(&SinkCounters) -> u64);
 
-const SINK_COUNTERS: [SinkFamily; 10] = [
+const SINK_COUNTERS: [SinkFamily; 11] = [
     ("windows_delivered", "Windows that arrived.", |c| {
         c.windows_delivered
     }),
+    (
+        "gaps",
+        "Windows that arrived with a gap before them: the agent had not been running.",
+        |c| c.gaps,
+    ),
     ("windows_dropped", "Windows that never arrived.", |c| {
         c.windows_dropped
     }),

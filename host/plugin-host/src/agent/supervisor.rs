@@ -98,6 +98,7 @@ impl Supervisor {
                 .unwrap_or_else(|_| unreachable!("a ceiling has string keys only")),
             plugin_dirs: self.plugin_dirs.clone(),
             secrets: self.options.secrets.clone(),
+            first: self.memory.first(),
             resume: self.memory.resume(),
         }
     }

@@ -1,15 +1,29 @@
 //! A file that is appended to and rotated. One that was moved away or deleted is made anew, so that
 //! logrotate works as well, without a signal.
+//!
+//! A payload is in the file once, also where this process is killed while it writes: the sink's next
+//! life is told how long the file was before ([`Mark`]), finds the payload behind it or a part of it,
+//! and goes on from there.
 
 mod rotate;
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::time::SystemTime;
 
+use serde::{Deserialize, Serialize};
+
 use super::Delivery;
 use crate::config::FileEndpoint;
+
+/// Where a file ended before a window was written to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Mark {
+    device: u64,
+    inode: u64,
+    length: u64,
+}
 
 /// An open file endpoint.
 pub(crate) struct File {
@@ -23,6 +37,8 @@ struct Log {
     file: fs::File,
     /// When it was begun, as far as the file system knows.
     begun: SystemTime,
+    /// The rest of a window that an earlier process may have written is to be looked for behind it.
+    resumed: Option<Mark>,
 }
 
 impl File {
@@ -69,6 +85,40 @@ impl File {
             Err(_) => Delivery::Retry("the write was given up".to_owned(), None),
         }
     }
+
+    /// Where it ends now; none where it is no regular file.
+    pub(crate) fn mark(&self) -> Option<Mark> {
+        let metadata = self.log.as_ref()?.file.metadata().ok()?;
+        Mark::of(&metadata)
+    }
+
+    /// The next payloads may be behind `mark` already.
+    pub(crate) fn resume(&mut self, mark: Mark) {
+        if let Some(log) = &mut self.log {
+            log.resumed = Some(mark);
+        }
+    }
+
+    /// Payloads from here on are new.
+    pub(crate) fn resumed(&mut self) {
+        if let Some(log) = &mut self.log {
+            log.resumed = None;
+        }
+    }
+}
+
+impl Mark {
+    fn of(metadata: &fs::Metadata) -> Option<Self> {
+        metadata.is_file().then(|| Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            length: metadata.len(),
+        })
+    }
+
+    fn is_in(&self, metadata: &fs::Metadata) -> bool {
+        (self.device, self.inode) == (metadata.dev(), metadata.ino())
+    }
 }
 
 impl Log {
@@ -80,12 +130,16 @@ impl Log {
             config: config.clone(),
             file,
             begun: begun.unwrap_or_else(|_| SystemTime::now()),
+            resumed: None,
         })
     }
 
     /// The inner error is the rotation's: the payload is in the file all the same.
     fn append(&mut self, body: &[u8]) -> io::Result<io::Result<()>> {
         self.follow()?;
+        if self.find(body)? {
+            return Ok(Ok(()));
+        }
         let rotation = self.rotate(body.len() as u64);
         self.write_whole(body)?;
         match rotation {
@@ -102,8 +156,42 @@ impl Log {
         {
             return Ok(());
         }
+        let resumed = self.resumed;
         *self = Self::open(&self.config)?;
+        self.resumed = resumed;
         Ok(())
+    }
+
+    /// Whether an earlier process has written this payload. What it wrote of it in part is taken back.
+    fn find(&mut self, body: &[u8]) -> io::Result<bool> {
+        let Some(mark) = self.resumed else {
+            return Ok(false);
+        };
+        let metadata = self.file.metadata()?;
+        let rotated = || fs::metadata(rotate::rotated(&self.config.path, 1));
+        let from = if mark.is_in(&metadata) {
+            mark.length
+        } else if rotated().is_ok_and(|rotated| mark.is_in(&rotated)) {
+            // It was rotated for the very payload that is looked for.
+            0
+        } else {
+            self.resumed = None;
+            return Ok(false);
+        };
+        let mut there = Vec::new();
+        let mut reader = fs::File::open(&self.config.path)?;
+        reader.seek(SeekFrom::Start(from))?;
+        reader.take(body.len() as u64).read_to_end(&mut there)?;
+        if there == body {
+            let length = from + body.len() as u64;
+            self.resumed = Mark::of(&metadata).map(|mark| Mark { length, ..mark });
+            return Ok(true);
+        }
+        if !there.is_empty() && body.starts_with(&there) {
+            self.file.set_len(from)?;
+        }
+        self.resumed = None;
+        Ok(false)
     }
 
     /// Whether it was rotated to make room for so many bytes.
@@ -116,7 +204,9 @@ impl Log {
             return Ok(false);
         }
         rotate::rotate(&self.config.path, self.config.keep)?;
+        let resumed = self.resumed;
         *self = Self::open(&self.config)?;
+        self.resumed = resumed;
         Ok(true)
     }
 

@@ -85,7 +85,7 @@ fn of_write(error: std::io::Error) -> FrameError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frames::{Configure, Hello, SinkReport, TO_AGENT_MAX, ToAgent, ToChild};
+    use crate::frames::{Attempting, Configure, Hello, SinkReport, TO_AGENT_MAX, ToAgent, ToChild};
     use crate::{SinkConfig, SinkStatus};
     use proptest::prelude::*;
 
@@ -105,7 +105,10 @@ mod tests {
             serde_json::from_str(r#"{"name": "log", "plugin": "simple-log"}"#).unwrap();
         ToAgent::Report(vec![SinkReport {
             status: SinkStatus::starting(&sink),
-            attempting: Some(3),
+            attempting: Some(Attempting {
+                sequence: 3,
+                ..Attempting::default()
+            }),
             acknowledged: None,
             states: vec![vec![1, 2], vec![]],
         }])

@@ -67,7 +67,7 @@ async fn follow(mailbox: Arc<Mailbox>, responder: Arc<Responder>) {
             Ok(tables) => {
                 *lock(&responder.tables) = Some(tables);
                 let acknowledged = mailbox.windows().acknowledge(&attempt);
-                responder.desk.acknowledged(acknowledged);
+                responder.desk.acknowledged(acknowledged, attempt.gap);
             }
             Err(fault) => {
                 mailbox.windows().abandon(attempt);

@@ -16,6 +16,7 @@ use crate::call::Answer;
 use crate::chain::Chain;
 use crate::desk::Desk;
 use crate::endpoints::{Delivery, Outlet, Progress};
+use crate::frames::Attempting;
 use crate::status::SinkState;
 use crate::tables::Tables;
 
@@ -41,7 +42,10 @@ pub(super) async fn run(start: &Start, chain: Arc<Chain>) -> Result<(), String> 
         breaker: Breaker::default(),
         backoff: Backoff::new(RETRY.0, RETRY.1),
         not_before: None,
+        failing_since: None,
+        retry_for: start.config().retry_for,
         held: None,
+        earlier: start.resume.attempting.clone(),
     };
     let mut drain = start.drain.clone();
     while !*drain.borrow_and_update() {
@@ -70,7 +74,12 @@ struct Push {
     backoff: Backoff,
     /// Set by a failed delivery.
     not_before: Option<Instant>,
+    /// The first failure of the window on its way.
+    failing_since: Option<Instant>,
+    retry_for: Duration,
     held: Option<Held>,
+    /// What an earlier process had on its way.
+    earlier: Option<Attempting>,
 }
 
 /// A window that did not arrive yet.
@@ -130,13 +139,46 @@ impl Push {
             None => {
                 let taken = self.mailbox.windows().take();
                 if let Some(attempt) = taken {
-                    self.desk.attempting(attempt.window.sequence);
+                    self.announce(attempt.window.sequence).await;
                     self.call(attempt).await;
                 }
             }
         }
         let dropped = self.mailbox.windows().dropped();
         self.desk.dropped(dropped);
+    }
+
+    /// Before anything of a window is delivered: how to deliver the same once more. One that an earlier
+    /// process announced keeps what that said, and its files are looked through for it.
+    async fn announce(&mut self, sequence: u64) {
+        let earlier = self.earlier.take();
+        let marks = match earlier.filter(|earlier| earlier.sequence == sequence) {
+            Some(earlier) => {
+                for (name, outlet) in &mut self.outlets {
+                    if let (Outlet::File(file), Some(mark)) = (outlet, earlier.marks.get(name)) {
+                        file.resume(*mark);
+                    }
+                }
+                earlier.marks
+            }
+            None => {
+                let mark = |(name, outlet): (&String, &Outlet)| match outlet {
+                    Outlet::File(file) => Some((name.clone(), file.mark()?)),
+                    _ => None,
+                };
+                self.outlets.iter().filter_map(mark).collect()
+            }
+        };
+        self.desk.attempting(sequence, marks).await;
+    }
+
+    /// What comes next was written by no earlier process.
+    fn is_new(&mut self) {
+        for outlet in self.outlets.values_mut() {
+            if let Outlet::File(file) = outlet {
+                file.resumed();
+            }
+        }
     }
 
     async fn call(&mut self, attempt: Attempt) {
@@ -196,7 +238,14 @@ impl Push {
             };
             let of_endpoint = |why: &str| format!("endpoint {}: {why}", payload.endpoint);
             let bytes = payload.body.len() as u64;
-            match outlet.deliver(payload, &mut progress).await {
+            let delivery = outlet.deliver(payload, &mut progress).await;
+            let delivery = match delivery {
+                Delivery::Retry(why, _) if self.is_over() => {
+                    Delivery::Refused(format!("{why}; given up ({})", self.over()))
+                }
+                delivery => delivery,
+            };
+            match delivery {
                 Delivery::Arrived => {
                     self.desk
                         .count(|counters| counters.bytes_delivered += bytes);
@@ -255,6 +304,11 @@ impl Push {
             }
             Outcome::Retry(after_ms) => {
                 let why = format!("plugin {} asks to try again later", self.chain.plugin());
+                if self.is_over() {
+                    let text = format!("{why}; given up ({})", self.over());
+                    self.desk.fault(&text, |counters| counters.sink_faults += 1);
+                    return self.abandon(attempt);
+                }
                 self.held = Some(Held {
                     attempt,
                     payloads: None,
@@ -276,14 +330,29 @@ impl Push {
     }
 
     fn acknowledge(&mut self, attempt: &Attempt) {
+        self.failing_since = None;
         self.backoff.reset();
+        self.is_new();
         let acknowledged = self.mailbox.windows().acknowledge(attempt);
-        self.desk.acknowledged(acknowledged);
+        self.desk.acknowledged(acknowledged, attempt.gap);
         self.desk.state(SinkState::Active, "");
     }
 
     fn abandon(&mut self, attempt: Attempt) {
+        self.failing_since = None;
+        self.is_new();
+        self.desk.abandoned();
         self.mailbox.windows().abandon(attempt);
+    }
+
+    /// Whether the window has been tried for long enough; asked after each failure.
+    fn is_over(&mut self) -> bool {
+        let since = self.failing_since.get_or_insert_with(Instant::now);
+        since.elapsed() >= self.retry_for
+    }
+
+    fn over(&self) -> String {
+        format!("retry_for is {:?}", self.retry_for)
     }
 
     fn sink_fault(&mut self, why: &str, after: Option<Duration>) {

@@ -244,7 +244,8 @@ async fn backend_that_is_ill_for_a_while_gets_every_count_in_the_end() {
     }
     host.delivered("ill", 6).await;
     assert!(answers.lock().unwrap().is_empty());
-    let sum: u64 = { taken.lock().unwrap().iter() }
+    let taken = taken.lock().unwrap().clone();
+    let sum: u64 = { taken.iter() }
         .map(|line: &String| {
             line.trim()
                 .rsplit_once('=')

@@ -11,5 +11,6 @@ mod exporters;
 mod mistakes;
 mod process;
 mod responder;
+mod restarts;
 mod support;
 mod tenants;

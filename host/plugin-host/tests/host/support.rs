@@ -38,7 +38,12 @@ pub(crate) struct Host {
 
 /// A host with these sinks. `{dir}` in the text is a fresh directory, `{NAME}` a component.
 pub(crate) fn start(sinks: &str) -> Host {
-    let dir = tempfile::tempdir().unwrap();
+    start_in(sinks, tempfile::tempdir().unwrap())
+}
+
+/// The same in a directory, where positions are kept as well.
+pub(crate) fn start_in(sinks: &str, dir: tempfile::TempDir) -> Host {
+    std::fs::create_dir_all(dir.path().join("state")).unwrap();
     let host = PluginHost::start(options(sinks, &dir)).unwrap();
     Host { host, dir }
 }

@@ -142,3 +142,48 @@ async fn rotation_that_fails_loses_nothing_and_is_told() {
     );
     assert_eq!(read(&path), "a\nb\n");
 }
+
+/// What a process that was killed left, and what the next one makes of the same two payloads.
+#[tokio::test]
+async fn payload_that_an_earlier_process_wrote_whole_or_in_part_is_there_once() {
+    for left in [
+        "",
+        "win",
+        "window=1\n",
+        "window=1\nwin",
+        "window=1\nwindow=2\n",
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        fs::write(&path, "before\n").unwrap();
+        let mark = File::open(&config(&path)).unwrap().mark().unwrap();
+        fs::write(&path, format!("before\n{left}")).unwrap();
+        let mut file = File::open(&config(&path)).unwrap();
+        file.resume(mark);
+        arrived(&mut file, "window=1\n").await;
+        arrived(&mut file, "window=2\n").await;
+        file.resumed();
+        arrived(&mut file, "window=2\n").await;
+        let expected = "before\nwindow=1\nwindow=2\nwindow=2\n";
+        assert_eq!(read(&path), expected, "{left:?} was left");
+    }
+}
+
+#[tokio::test]
+async fn payload_for_which_an_earlier_process_rotated_is_there_once() {
+    for left in [None, Some(""), Some("win"), Some("window=1\n")] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        fs::write(&path, "before\n").unwrap();
+        let mark = File::open(&config(&path)).unwrap().mark().unwrap();
+        fs::rename(&path, dir.path().join("log.1")).unwrap();
+        if let Some(left) = left {
+            fs::write(&path, left).unwrap();
+        }
+        let mut file = File::open(&config(&path)).unwrap();
+        file.resume(mark);
+        arrived(&mut file, "window=1\n").await;
+        assert_eq!(read(&path), "window=1\n", "{left:?} was left");
+        assert_eq!(read(&dir.path().join("log.1")), "before\n");
+    }
+}
