@@ -24,7 +24,7 @@ use crate::config::Config;
 use crate::places;
 use crate::plan::Plan;
 use crate::plugins::Plugins;
-use crate::reader::{Reader, ReaderGone};
+use crate::reader::{Reader, ReaderGone, now};
 
 /// Connections that ended without a word are looked for this often.
 const SWEEP: Duration = Duration::from_secs(30);
@@ -85,7 +85,7 @@ impl Built {
             plugins,
         } = self;
         let address = listener.local_addr()?;
-        let book = Book::new(config.node.clone(), config.probe.include_probes);
+        let book = Book::new(config.node.clone(), config.probe.include_probes, now());
         let (reader, thread) =
             Reader::spawn(probe, book).context("cannot start the reader's thread")?;
         let (plans_in, plans) = watch::channel(Arc::default());

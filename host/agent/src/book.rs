@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use owlk8s_model::{Reading, Snapshot, Target, TargetId, TargetSet, fold};
+use owlk8s_model::{Reading, Snapshot, Target, TargetId, TargetSet, UnixNanos, fold};
 use owlk8s_probe::{Place, Wanted};
 
 use crate::plan::Plan;
@@ -17,16 +17,19 @@ pub(crate) struct Book {
     /// a snapshot.
     leaving: Vec<Arc<Target>>,
     before: Option<Arc<Snapshot>>,
+    /// Nothing was counted before.
+    began: UnixNanos,
 }
 
 impl Book {
-    pub(crate) fn new(node: String, include_probes: bool) -> Self {
+    pub(crate) fn new(node: String, include_probes: bool, began: UnixNanos) -> Self {
         Self {
             node,
             include_probes,
             plan: Arc::default(),
             leaving: Vec::new(),
             before: None,
+            began,
         }
     }
 
@@ -66,13 +69,17 @@ impl Book {
 
     /// The window so far; nothing is closed.
     pub(crate) fn fresh(&self, reading: &Reading) -> Snapshot {
-        fold(
+        let mut snapshot = fold(
             self.before.as_deref(),
             &self.node,
             &self.set(),
             reading,
             self.include_probes,
-        )
+        );
+        if self.before.is_none() {
+            snapshot.window.start = self.began.min(snapshot.window.end);
+        }
+        snapshot
     }
 
     fn set(&self) -> Arc<TargetSet> {

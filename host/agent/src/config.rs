@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use owlk8s_discover::{DiscoveryConfig, Surroundings};
-use owlk8s_plugin_host::{PluginsConfig, SinkConfig};
+use owlk8s_plugin_host::{PluginsConfig, Secret, SinkConfig};
 use serde::Serialize;
 
 pub(crate) use error::ConfigError;
@@ -36,7 +36,7 @@ pub(crate) struct Config {
     pub(crate) sinks: Vec<SinkConfig>,
     /// Of the variables that endpoints name, those that are set; never printed.
     #[serde(skip)]
-    pub(crate) secrets: BTreeMap<String, String>,
+    pub(crate) secrets: BTreeMap<String, Secret>,
     /// What discovery needs to know of the environment; never printed.
     #[serde(skip)]
     pub(crate) around: Surroundings,
@@ -232,10 +232,10 @@ fn bounded(
     }
 }
 
-fn secrets(sinks: &[SinkConfig], env: Env<'_>) -> BTreeMap<String, String> {
+fn secrets(sinks: &[SinkConfig], env: Env<'_>) -> BTreeMap<String, Secret> {
     let wanted = sinks.iter().flat_map(SinkConfig::wanted_env);
     wanted
-        .filter_map(|name| Some((name.to_owned(), env(name)?)))
+        .filter_map(|name| Some((name.to_owned(), Secret::from(env(name)?))))
         .collect()
 }
 

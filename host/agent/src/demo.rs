@@ -47,6 +47,7 @@ const BEGINNING: &str =
 const CONFIG: &str = r#"
 node = "owlk8s-demo"
 interval = "2s"
+plugins.state_dir = ""
 
 [admin]
 listen = "127.0.0.1:9465"

@@ -159,7 +159,8 @@ impl Worker {
     }
 }
 
-fn now() -> UnixNanos {
+/// By the wall clock.
+pub(crate) fn now() -> UnixNanos {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or(Duration::ZERO);

@@ -10,7 +10,7 @@ use crate::sum::plus;
 
 /// Departed targets kept for one sink; the oldest goes first, counted. At some 2 KB each this bounds an
 /// outage under constant pod churn to about 8 MB.
-const DEPARTED_MAX: usize = 4096;
+pub const DEPARTED_MAX: usize = 4096;
 
 #[derive(Debug, Default)]
 pub(crate) struct Delta {
@@ -37,16 +37,21 @@ impl Delta {
         self.forgotten
     }
 
+    /// What went before this process began, each with the last window that held it.
+    pub(crate) fn remember(&mut self, gone: Vec<(u64, TargetSnapshot)>, forgotten: u64) {
+        let gone = gone.into_iter();
+        self.departed
+            .extend(gone.map(|(sequence, last)| Departed { sequence, last }));
+        self.forgotten += forgotten;
+        self.bound();
+    }
+
     /// Keep what `before` held and `now` does not.
     pub(crate) fn follow(&mut self, before: &Snapshot, now: &Snapshot) {
-        for target in &before.targets {
-            if position(now, &target.id).is_none() {
-                self.departed.push_back(Departed {
-                    sequence: before.window.sequence,
-                    last: target.clone(),
-                });
-            }
-        }
+        self.remember(departures(before, now), 0);
+    }
+
+    fn bound(&mut self) {
         while self.departed.len() > DEPARTED_MAX {
             self.departed.pop_front();
             self.forgotten += 1;
@@ -61,14 +66,19 @@ impl Delta {
         self.base = Some(Arc::clone(snapshot));
     }
 
-    /// All counts since the last acknowledgement up to `now`.
+    /// All counts since the last acknowledgement up to `now`, which need not be the newest.
     pub(crate) fn up_to(&self, now: &Arc<Snapshot>) -> Snapshot {
-        if self.departed.is_empty() {
+        // Those that `now` still holds departed later.
+        let departed = || {
+            let before = |gone: &&Departed| gone.sequence < now.window.sequence;
+            self.departed.iter().filter(before)
+        };
+        if departed().next().is_none() {
             return self.since_base(now, now.targets.clone());
         }
         // Of one id, only its earliest life can be part of the base.
         let mut lives: BTreeMap<&TargetId, Vec<&TargetSnapshot>> = BTreeMap::new();
-        for gone in &self.departed {
+        for gone in departed() {
             lives.entry(&gone.last.id).or_default().push(&gone.last);
         }
         for target in &now.targets {
@@ -97,6 +107,14 @@ impl Delta {
             None => whole,
         }
     }
+}
+
+/// Targets of `before` that `now` does not hold, with the number of the window that they were in last.
+pub fn departures(before: &Snapshot, now: &Snapshot) -> Vec<(u64, TargetSnapshot)> {
+    let gone = |target: &&TargetSnapshot| position(now, &target.id).is_none();
+    let gone = before.targets.iter().filter(gone);
+    gone.map(|target| (before.window.sequence, target.clone()))
+        .collect()
 }
 
 fn position(snapshot: &Snapshot, id: &TargetId) -> Option<usize> {

@@ -19,6 +19,7 @@ mod windows;
 
 pub use backoff::Backoff;
 pub use breaker::{Borne, Breaker, BreakerState};
+pub use delta::{DEPARTED_MAX, departures};
 pub use select::{LabelSelector, Select, matches};
 pub use view::View;
 pub use windows::{Acknowledged, Attempt, Mode, Windows};

@@ -48,6 +48,11 @@ impl View {
         })
     }
 
+    /// One target as it shows it; none where it does not.
+    pub fn cut_one(&self, target: &TargetSnapshot) -> Option<TargetSnapshot> {
+        self.shows(target).then(|| self.cut_target(target))
+    }
+
     /// Every field by its name: one that is new in the model is a decision here.
     fn cut_target(&self, target: &TargetSnapshot) -> TargetSnapshot {
         let granted = |name: &String| Some((name.clone(), target.labels.get(name)?.clone()));

@@ -1,7 +1,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
-use owlk8s_model::{Snapshot, UnixNanos, Window};
+use owlk8s_model::{Snapshot, TargetSnapshot, UnixNanos, Window};
 use serde::{Deserialize, Serialize};
 
 use crate::delta::Delta;
@@ -35,6 +36,9 @@ pub struct Attempt {
     pub snapshot: Arc<Snapshot>,
     /// The interval since the last acknowledged window, with the number of intervals in it.
     pub window: Window,
+    /// How long before the window's start nothing was counted for the sink: since the last window that
+    /// an earlier agent delivered. None where the window goes on from the one before, or is the first ever.
+    pub gap: Option<Duration>,
     /// What `snapshot` was made from.
     cumulative: Arc<Snapshot>,
 }
@@ -46,12 +50,27 @@ pub struct Windows {
     capacity: usize,
     queue: VecDeque<Arc<Snapshot>>,
     newest: Option<Arc<Snapshot>>,
-    /// The first window offered.
-    first: Option<Window>,
     last_offered: Option<u64>,
     acknowledged: Option<Acknowledged>,
+    /// Where an earlier agent's counts ended, until a window of this one is acknowledged.
+    earlier_end: Option<UnixNanos>,
+    /// The first of the agent's life: until one is acknowledged, counts begin with it.
+    first: Option<Window>,
+    /// Targets that departed before this window are remembered already.
+    departed_until: u64,
+    /// A window that an earlier process had on its way: it comes before all others, as it was.
+    again: Again,
     delta: Delta,
     dropped: u64,
+}
+
+#[derive(Debug, Default)]
+enum Again {
+    #[default]
+    Nothing,
+    /// It has not been offered yet.
+    Awaited(u64),
+    Here(Arc<Snapshot>),
 }
 
 impl Windows {
@@ -67,12 +86,42 @@ impl Windows {
             capacity,
             queue: VecDeque::new(),
             newest: None,
-            first: None,
             last_offered: None,
             acknowledged: None,
+            earlier_end: None,
+            first: None,
+            departed_until: 0,
+            again: Again::Nothing,
             delta: Delta::default(),
             dropped: 0,
         }
+    }
+
+    /// An earlier agent's last window for this sink ended at `end`. Its counts died with it: the first
+    /// window of this one has a gap before it.
+    pub fn after_agent(&mut self, end: UnixNanos) {
+        self.earlier_end = Some(end);
+    }
+
+    /// The first window of the agent's life, where it was offered to an earlier process.
+    pub fn first(&mut self, first: Window) {
+        self.first = Some(first);
+    }
+
+    /// Targets that departed before the window `until` and after the acknowledged one, each with the last
+    /// window that held it, in order; and how many more there were.
+    pub fn departed(&mut self, targets: Vec<(u64, TargetSnapshot)>, until: u64, forgotten: u64) {
+        if self.mode == Mode::Delta {
+            self.delta.remember(targets, forgotten);
+            self.departed_until = until;
+        }
+    }
+
+    /// An earlier process had the window `sequence` on its way when it ended, and may have delivered it.
+    /// Once it is offered it is given again before any other, with the same counts: a sink that knows
+    /// windows by their end takes it once.
+    pub fn again(&mut self, sequence: u64) {
+        self.again = Again::Awaited(sequence);
     }
 
     /// Go on after `acknowledged`; `base` is the cumulative snapshot of that window, for `delta`.
@@ -91,14 +140,33 @@ impl Windows {
         if self.last_offered.is_some_and(|last| sequence <= last) {
             return;
         }
-        self.first.get_or_insert(snapshot.window);
         let missed = self.last_offered.map_or(0, |last| sequence - last - 1);
         self.last_offered = Some(sequence);
         self.drop_windows(missed);
         if self.mode == Mode::Delta
             && let Some(before) = self.newest.replace(Arc::clone(&snapshot))
+            && sequence > self.departed_until
         {
             self.delta.follow(&before, &snapshot);
+        }
+        self.first.get_or_insert(snapshot.window);
+        match self.again {
+            Again::Awaited(awaited) if awaited == sequence => {
+                // What waits is older, and in `delta` a part of it.
+                if self.mode != Mode::EveryWindow {
+                    let waiting = self.queue.len() as u64;
+                    self.drop_windows(waiting);
+                    self.queue.clear();
+                }
+                if self.queue.is_empty() {
+                    self.again = Again::Here(snapshot);
+                    return;
+                }
+                self.again = Again::Nothing;
+            }
+            // It is nowhere any more.
+            Again::Awaited(awaited) if awaited < sequence => self.again = Again::Nothing,
+            (None, None) => {}
         }
         self.queue.push_back(snapshot);
         while self.queue.len() > self.capacity {
@@ -110,23 +178,35 @@ impl Windows {
     /// The next window to deliver; none when all were taken. It ends by [`Self::acknowledge`] or
     /// [`Self::abandon`], and may be delivered again until then.
     pub fn take(&mut self) -> Option<Attempt> {
-        let cumulative = self.queue.pop_front()?;
+        let cumulative = match std::mem::take(&mut self.again) {
+            Again::Here(snapshot) => snapshot,
+            Again::Awaited(sequence) => {
+                self.again = Again::Awaited(sequence);
+                return None;
+            }
+            Again::Nothing => self.queue.pop_front()?,
+        };
         let snapshot = match self.mode {
             Mode::Delta => Arc::new(self.delta.up_to(&cumulative)),
             Mode::Latest | Mode::EveryWindow => Arc::clone(&cumulative),
         };
         let mut window = cumulative.window;
-        // Where nothing arrived yet, it covers all that was offered.
-        let before = match (self.acknowledged, self.first) {
-            (Some(before), _) => Some((before.sequence, before.end)),
-            (None, first) => first.map(|first| (first.sequence.saturating_sub(1), first.start)),
-        };
-        if let Some((sequence, start)) = before {
-            window.start = start;
-            window.merged = u32::try_from(window.sequence - sequence).unwrap_or(u32::MAX);
+        let merged = |before: u64| u32::try_from(window.sequence - before).unwrap_or(u32::MAX);
+        match (self.acknowledged, self.first) {
+            (Some(before), _) => {
+                window.merged = merged(before.sequence);
+                window.start = before.end;
+            }
+            // Where nothing arrived yet, it covers all that was offered.
+            (None, Some(first)) => {
+                window.merged = merged(first.sequence.saturating_sub(1));
+                window.start = first.start;
+            }
+            _ => {}
         }
         Some(Attempt {
             snapshot,
+            gap: self.earlier_end.map(|end| gap(end, window.start)),
             window,
             cumulative,
         })
@@ -139,6 +219,7 @@ impl Windows {
             end: attempt.window.end,
         };
         self.acknowledged = Some(acknowledged);
+        self.earlier_end = None;
         if self.mode == Mode::Delta {
             self.delta.acknowledge(&attempt.cumulative);
         }
@@ -157,7 +238,11 @@ impl Windows {
 
     /// Whether a window waits to be taken.
     pub fn is_waiting(&self) -> bool {
-        !self.queue.is_empty()
+        match self.again {
+            Again::Nothing => !self.queue.is_empty(),
+            Again::Awaited(_) => false,
+            Again::Here(_) => true,
+        }
     }
 
     /// How far the sink has come.
@@ -175,6 +260,11 @@ impl Windows {
             self.dropped += count;
         }
     }
+}
+
+/// Of a clock that was set back, the least.
+fn gap(end: UnixNanos, start: UnixNanos) -> Duration {
+    Duration::from_nanos(start.0.saturating_sub(end.0).max(1))
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@ mod connection;
 mod loader;
 mod memory;
 mod process;
+mod recorder;
+mod state;
 mod supervisor;
 mod views;
 
@@ -18,7 +20,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::config::{ConfigError, PluginsConfig, SinkConfig, check};
+use crate::config::{ConfigError, PluginsConfig, Secret, SinkConfig, check};
 use crate::crash::CrashReport;
 use crate::plugin::search_path;
 use crate::status::{SandboxStatus, SinkStatus};
@@ -26,6 +28,7 @@ pub(crate) use loader::ARTIFACT_MAX;
 pub use loader::LoadCounters;
 use loader::Loader;
 use memory::Memory;
+use recorder::{Recorder, Recording};
 use supervisor::Supervisor;
 pub(crate) use supervisor::chain;
 
@@ -39,7 +42,7 @@ pub struct HostOptions {
     /// `plugin_dirs` of the configuration; the shipped plugins' directories follow by themselves.
     pub plugin_dirs: Vec<PathBuf>,
     /// Values of the environment variables that [`SinkConfig::wanted_env`] names, as far as they are set.
-    pub secrets: BTreeMap<String, String>,
+    pub secrets: BTreeMap<String, Secret>,
     /// What to run as the plugin process: this very binary with `plugin-host` by default.
     pub program: Program,
 }
@@ -81,6 +84,7 @@ pub struct PluginHost {
     loader: Arc<Loader>,
     drain: watch::Sender<Option<Duration>>,
     supervisor: JoinHandle<()>,
+    recorder: Option<Recording>,
 }
 
 impl PluginHost {
@@ -93,7 +97,9 @@ impl PluginHost {
             return Err(StartError::Config(errors));
         }
         let exe = std::env::current_exe().ok();
-        let memory = Arc::new(Memory::new(&options.sinks));
+        let (recorder, saved) = Recorder::open(options.plugins.state_dir());
+        let memory = Arc::new(Memory::new(&options.sinks, &saved));
+        let recorder = recorder.record(Arc::clone(&memory));
         let (drain, draining) = watch::channel(None);
         let dirs = search_path(&options.plugin_dirs, exe.as_deref());
         let loader = Loader::new(options.plugins.clone(), dirs, &options.program);
@@ -109,6 +115,7 @@ impl PluginHost {
             loader,
             drain,
             supervisor: tokio::spawn(supervisor.run()),
+            recorder: Some(recorder),
         })
     }
 
@@ -152,6 +159,9 @@ impl PluginHost {
     pub async fn drain(mut self, within: Duration) {
         self.drain.send_replace(Some(within));
         let _ = (&mut self.supervisor).await;
+        if let Some(recorder) = self.recorder.take() {
+            recorder.end().await;
+        }
     }
 }
 

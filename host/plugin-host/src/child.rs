@@ -139,17 +139,21 @@ async fn run(
     let (desks, mut outbox) = desks();
     let (drain, draining) = watch::channel(false);
     let mut sinks = Sinks::start(Fetcher::new(control), configure, configs, &desks, draining)?;
+    let (close, closing) = watch::channel(false);
+    let sent = outbox.send(&mut to, closing);
+    tokio::pin!(sent);
     let within = tokio::select! {
         result = sinks.follow(&mut from) => result?,
-        error = outbox.send(&mut to) => return Err(error.into()),
+        result = &mut sent => return Ok(result?),
     };
     drain.send_replace(true);
     let patience = within.saturating_sub(DRAIN_MARGIN);
     tokio::select! {
         _ = tokio::time::timeout(patience, sinks.finished()) => {}
-        error = outbox.send(&mut to) => return Err(error.into()),
+        result = &mut sent => return Ok(result?),
     }
-    Ok(outbox.close(&mut to).await?)
+    close.send_replace(true);
+    Ok(sent.await?)
 }
 
 /// While there is one thread, and so without a runtime.
@@ -182,7 +186,7 @@ fn name(frame: &ToChild) -> &'static str {
     match frame {
         ToChild::Hello(_) => "hello",
         ToChild::Configure(_) => "the configuration",
-        ToChild::Base { .. } => "a base",
+        ToChild::Base(_) => "a base",
         ToChild::Snapshot { .. } => "a snapshot",
         ToChild::Drain { .. } => "drain",
     }
@@ -228,7 +232,7 @@ impl Sinks {
                 .get(&config.name)
                 .cloned()
                 .unwrap_or_default();
-            let mailbox = Mailbox::new(config.clone(), &resume);
+            let mailbox = Mailbox::new(config.clone(), &resume, configure.first);
             let desk = desks.open(SinkReport {
                 status: SinkStatus {
                     counters: resume.counters,
@@ -243,7 +247,8 @@ impl Sinks {
                         .map_or(0, |acknowledged| acknowledged.sequence),
                     ..SinkStatus::starting(&config)
                 },
-                attempting: None,
+                // Until the window is delivered or given up: this process may end before, too.
+                attempting: resume.attempting.clone(),
                 acknowledged: resume.acknowledged,
                 states: resume.states.clone(),
             });
@@ -270,9 +275,9 @@ impl Sinks {
                     .iter()
                     .filter_map(|sink| self.mailboxes.get(sink))
                     .for_each(|mailbox| mailbox.offer(Arc::clone(&snapshot))),
-                ToChild::Base { sink, snapshot } => {
-                    if let Some(mailbox) = self.mailboxes.get(&sink) {
-                        mailbox.base(snapshot);
+                ToChild::Base(base) => {
+                    if let Some(mailbox) = self.mailboxes.get(&base.sink) {
+                        mailbox.base(*base);
                     }
                 }
                 ToChild::Drain { within } => return Ok(within),

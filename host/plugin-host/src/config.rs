@@ -8,6 +8,7 @@ mod limits;
 mod plugins;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use owlk8s_pipeline::{Mode, Select};
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,12 @@ use crate::authority::Grant;
 
 pub use breaker::BreakerConfig;
 pub use check::{ConfigError, check};
-pub use endpoint::{Endpoint, HttpEndpoint};
+pub use endpoint::{
+    BasicAuth, Compression, Endpoint, FileEndpoint, HeaderSource, HttpEndpoint, Permissions,
+    Secret, SecretSource, ServeEndpoint, SinkPaths, SocketKind, TcpEndpoint, UdpEndpoint,
+    UnixEndpoint,
+};
+pub(crate) use endpoint::{HIDDEN, exposed};
 pub use limits::{Limit, Limits, Size};
 pub use plugins::PluginsConfig;
 
@@ -46,6 +52,10 @@ pub struct SinkConfig {
     /// Windows that wait at most; for `every-window`.
     #[serde(default = "queue")]
     pub queue: usize,
+    /// For so long a window is tried again that its endpoint does not take, or its exporter cannot send; then
+    /// it is given up, and in `delta` its counts come with the next.
+    #[serde(default = "an_hour", with = "humantime_serde")]
+    pub retry_for: Duration,
     /// Which targets it gets.
     #[serde(default)]
     pub select: Select,
@@ -74,6 +84,10 @@ pub struct SinkConfig {
 
 fn yes() -> bool {
     true
+}
+
+fn an_hour() -> Duration {
+    Duration::from_secs(3600)
 }
 
 fn queue() -> usize {
@@ -142,11 +156,26 @@ impl SinkConfig {
             .filter_map(|grant| grant.bearer_token_env.as_deref());
         self.endpoints
             .values()
-            .filter_map(|endpoint| match endpoint {
-                Endpoint::Http(http) => http.bearer_token_env.as_deref(),
-                _ => None,
-            })
+            .flat_map(Endpoint::env)
             .chain(of_grants)
+    }
+
+    /// What its endpoints and grants touch in the file system.
+    pub fn paths(&self) -> SinkPaths {
+        let mut paths = SinkPaths::default();
+        for endpoint in self.endpoints.values() {
+            endpoint.paths(&mut paths);
+        }
+        for grant in &self.grant.http {
+            let files = [
+                &grant.bearer_token_file,
+                &grant.ca_file,
+                &grant.client_cert_file,
+                &grant.client_key_file,
+            ];
+            paths.read.extend(files.into_iter().flatten().cloned());
+        }
+        paths
     }
 }
 

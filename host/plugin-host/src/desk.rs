@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use owlk8s_pipeline::Acknowledged;
 use tokio::io::AsyncWrite;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::config::Limit;
 use crate::crash::CrashReport;
-use crate::frames::{FrameError, Level, SinkReport, TO_AGENT_MAX, ToAgent, write};
+use crate::endpoints::Mark;
+use crate::frames::{Attempting, FrameError, Level, SinkReport, TO_AGENT_MAX, ToAgent, write};
 use crate::status::{SinkCounters, SinkState, SinkStatus};
 
 /// Log lines that wait for the agent.
@@ -32,12 +33,18 @@ pub(crate) struct Desks {
 struct Shared {
     news: Mutex<News>,
     notify: Notify,
+    /// The edition that the agent has, or that waits in its socket.
+    sent: watch::Sender<u64>,
 }
 
 #[derive(Default)]
 struct News {
     sinks: BTreeMap<String, SinkReport>,
     changed: BTreeSet<String>,
+    /// Rises with every change.
+    edition: u64,
+    /// Somebody waits until it is sent.
+    urgent: bool,
 }
 
 /// What the writer reads.
@@ -60,6 +67,7 @@ pub(crate) fn desks() -> (Desks, Outbox) {
     let shared = Arc::new(Shared {
         news: Mutex::default(),
         notify: Notify::new(),
+        sent: watch::Sender::new(0),
     });
     let (sender, logs) = mpsc::channel(LOG_QUEUE);
     (
@@ -98,6 +106,7 @@ impl Shared {
 impl Desk {
     fn update(&self, change: impl FnOnce(&mut SinkReport)) {
         let mut news = self.desks.shared.news();
+        news.edition += 1;
         if let Some(report) = news.sinks.get_mut(&*self.sink) {
             change(report);
         }
@@ -148,17 +157,51 @@ impl Desk {
         self.update(|report| report.states = states);
     }
 
-    pub(crate) fn attempting(&self, sequence: u64) {
-        self.update(|report| report.attempting = Some(sequence));
+    /// A window is about to be delivered, with where its files end. Comes back when the agent will know
+    /// of it whatever becomes of this process: the same window is delivered again by the next one.
+    pub(crate) async fn attempting(&self, sequence: u64, marks: BTreeMap<String, Mark>) {
+        self.update(|report| {
+            report.attempting = Some(Attempting {
+                sequence,
+                states: report.states.clone(),
+                marks,
+            });
+        });
+        let shared = &self.desks.shared;
+        let told = {
+            let mut news = shared.news();
+            news.urgent = true;
+            news.edition
+        };
+        shared.notify.notify_one();
+        let mut sent = shared.sent.subscribe();
+        // An error: the outbox is closed, and this process ends.
+        let _ = sent.wait_for(|sent| *sent >= told).await;
     }
 
-    pub(crate) fn acknowledged(&self, acknowledged: Acknowledged) {
+    /// The window on its way is given up.
+    pub(crate) fn abandoned(&self) {
+        self.update(|report| report.attempting = None);
+    }
+
+    /// A window has arrived; `gap`: so long before it nothing was counted.
+    pub(crate) fn acknowledged(&self, acknowledged: Acknowledged, gap: Option<Duration>) {
         self.update(|report| {
             report.acknowledged = Some(acknowledged);
             report.attempting = None;
             report.status.last_sequence = acknowledged.sequence;
             report.status.counters.windows_delivered += 1;
+            report.status.counters.gaps += u64::from(gap.is_some());
         });
+        if let Some(gap) = gap {
+            let gap = Duration::from_millis(u64::try_from(gap.as_millis()).unwrap_or(u64::MAX));
+            let text = format!(
+                "nothing was counted for {gap:?} before window {}: the agent was not running, and what it had \
+                 counted and not delivered ended with it",
+                acknowledged.sequence
+            );
+            self.log(Level::Warn, text);
+        }
     }
 
     /// How many windows the mailbox dropped in this process.
@@ -214,34 +257,51 @@ impl Desk {
 }
 
 impl Outbox {
-    /// Send news until the agent is gone.
-    pub(crate) async fn send(&mut self, to: &mut (impl AsyncWrite + Unpin)) -> FrameError {
+    /// Send news until `closing` turns true; then all that waits, and `Drained`. Not cancel safe: a frame
+    /// that is cut short would make nonsense of the next.
+    pub(crate) async fn send(
+        &mut self,
+        to: &mut (impl AsyncWrite + Unpin),
+        mut closing: watch::Receiver<bool>,
+    ) -> Result<(), FrameError> {
         loop {
             let beat = tokio::time::sleep(BEAT);
             tokio::select! {
-                () = self.shared.notify.notified() => tokio::time::sleep(GATHER).await,
+                () = self.shared.notify.notified() => self.gather().await,
                 line = self.logs.recv() => {
                     let Some(line) = line else { continue };
                     match write(to, &line, TO_AGENT_MAX).await {
                         // A crash report is bounded far below it.
                         Ok(()) | Err(FrameError::TooLarge(..)) => {}
-                        Err(error) => return error,
+                        Err(error) => return Err(error),
                     }
                     continue;
                 }
                 () = beat => {}
+                // An error: nobody can close it any more.
+                _ = closing.wait_for(|closing| *closing) => return self.close(to).await,
             }
-            if let Err(error) = self.report(to).await {
-                return error;
+            self.report(to).await?;
+        }
+    }
+
+    /// Wait for what comes right behind, unless somebody waits already.
+    async fn gather(&self) {
+        let more = tokio::time::sleep(GATHER);
+        tokio::pin!(more);
+        loop {
+            if self.shared.news().urgent {
+                return;
+            }
+            tokio::select! {
+                () = &mut more => return,
+                () = self.shared.notify.notified() => {}
             }
         }
     }
 
     /// Send all that waits, and `Drained`.
-    pub(crate) async fn close(
-        &mut self,
-        to: &mut (impl AsyncWrite + Unpin),
-    ) -> Result<(), FrameError> {
+    async fn close(&mut self, to: &mut (impl AsyncWrite + Unpin)) -> Result<(), FrameError> {
         while let Ok(line) = self.logs.try_recv() {
             write(to, &line, TO_AGENT_MAX).await?;
         }
@@ -251,16 +311,17 @@ impl Outbox {
 
     /// One frame a sink: each stays far below the limit. An empty one is the beat.
     async fn report(&mut self, to: &mut (impl AsyncWrite + Unpin)) -> Result<(), FrameError> {
-        let changed: Vec<SinkReport> = {
+        let (changed, edition): (Vec<SinkReport>, u64) = {
             let mut news = self.shared.news();
             let changed = std::mem::take(&mut news.changed);
-            changed
+            news.urgent = false;
+            let changed = changed
                 .iter()
-                .filter_map(|sink| news.sinks.get(sink).cloned())
-                .collect()
+                .filter_map(|sink| news.sinks.get(sink).cloned());
+            (changed.collect(), news.edition)
         };
         if changed.is_empty() {
-            return write(to, &ToAgent::Report(Vec::new()), TO_AGENT_MAX).await;
+            write(to, &ToAgent::Report(Vec::new()), TO_AGENT_MAX).await?;
         }
         for report in changed {
             match write(to, &ToAgent::Report(vec![report]), TO_AGENT_MAX).await {
@@ -269,6 +330,7 @@ impl Outbox {
                 other => other?,
             }
         }
+        self.shared.sent.send_replace(edition);
         Ok(())
     }
 }

@@ -12,18 +12,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use owlk8s_model::Snapshot;
+use owlk8s_model::{Snapshot, TargetSnapshot, UnixNanos, Window};
 use owlk8s_pipeline::Acknowledged;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use bounded::at_most;
 pub(crate) use codec::{FrameError, read, read_blocking, write, write_blocking};
 
-use crate::config::Limit;
+use crate::config::{Limit, Secret};
+use crate::endpoints::Mark;
 use crate::status::{SandboxStatus, SinkCounters, SinkStatus};
 
 /// Rises with every change of these types.
-pub(crate) const PROTOCOL: u32 = 4;
+pub(crate) const PROTOCOL: u32 = 5;
 /// The largest frame to the plugin process: a snapshot of some thousand pods.
 pub(crate) const TO_CHILD_MAX: usize = 64 << 20;
 /// The largest frame from it: a status with a sink's states.
@@ -64,11 +65,8 @@ pub(crate) enum ToChild {
     Hello(Hello),
     /// What to run; once, before any window.
     Configure(Box<Configure>),
-    /// The window that a `delta` sink acknowledged last; before any other window.
-    Base {
-        sink: String,
-        snapshot: Arc<Snapshot>,
-    },
+    /// What a `delta` sink goes on from; before any window.
+    Base(Box<Base>),
     /// What these sinks may see of a window.
     Snapshot {
         sinks: Vec<String>,
@@ -90,15 +88,35 @@ pub(crate) struct Configure {
     /// The user that it becomes, where it may.
     pub(crate) user: u32,
     /// Values of the environment variables that endpoints and grants name.
-    pub(crate) secrets: BTreeMap<String, String>,
+    #[serde(with = "crate::config::exposed")]
+    pub(crate) secrets: BTreeMap<String, Secret>,
+    /// The first window of the agent's life; none before it.
+    pub(crate) first: Option<Window>,
     /// How far each sink has come under an earlier plugin process.
     pub(crate) resume: BTreeMap<String, Resume>,
+}
+
+/// What a `delta` sink goes on from.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Base {
+    pub(crate) sink: String,
+    /// The window that it acknowledged last; none before the first.
+    pub(crate) acknowledged: Option<Arc<Snapshot>>,
+    /// Targets that departed since, before the window `until`, each with the last window that held it.
+    pub(crate) departed: Vec<(u64, TargetSnapshot)>,
+    pub(crate) until: u64,
+    /// How many more departed than the agent keeps.
+    pub(crate) forgotten: u64,
 }
 
 /// How far a sink has come.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Resume {
     pub(crate) acknowledged: Option<Acknowledged>,
+    /// The window that it had on its way.
+    pub(crate) attempting: Option<Attempting>,
+    /// Where the windows ended that it got from an earlier agent, until it has one of this.
+    pub(crate) earlier_end: Option<UnixNanos>,
     /// Of its filters in order, then of its plugin.
     pub(crate) states: Vec<Vec<u8>>,
     pub(crate) counters: SinkCounters,
@@ -106,6 +124,16 @@ pub(crate) struct Resume {
     pub(crate) limits_exceeded: BTreeMap<Limit, u64>,
     /// Openings of the breaker in a row.
     pub(crate) openings: u32,
+}
+
+/// A window on its way, told before it is delivered: with it the same bytes can be made once more.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Attempting {
+    pub(crate) sequence: u64,
+    /// Before its plugins were called.
+    pub(crate) states: Vec<Vec<u8>>,
+    /// Where the files ended, by endpoint.
+    pub(crate) marks: BTreeMap<String, Mark>,
 }
 
 /// From the plugin process.
@@ -141,7 +169,7 @@ pub(crate) enum ToAgent {
 pub(crate) struct SinkReport {
     pub(crate) status: SinkStatus,
     /// The window on its way: it may be acknowledged later.
-    pub(crate) attempting: Option<u64>,
+    pub(crate) attempting: Option<Attempting>,
     pub(crate) acknowledged: Option<Acknowledged>,
     #[serde(deserialize_with = "at_most::<_, _, PARTS_MAX>")]
     pub(crate) states: Vec<Vec<u8>>,

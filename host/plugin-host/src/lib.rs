@@ -50,8 +50,10 @@ pub use call::CrashFrame;
 pub use child::plugin_process;
 pub use compiler::compile_process;
 pub use config::{
-    BreakerConfig, ConfigError, ConfiguredFilter, Endpoint, FilterConfig, HttpEndpoint, Limit,
-    Limits, PluginConfig, PluginsConfig, SinkConfig, Size, check,
+    BasicAuth, BreakerConfig, Compression, ConfigError, ConfiguredFilter, Endpoint, FileEndpoint,
+    FilterConfig, HeaderSource, HttpEndpoint, Limit, Limits, Permissions, PluginConfig,
+    PluginsConfig, Secret, SecretSource, ServeEndpoint, SinkConfig, SinkPaths, Size, SocketKind,
+    TcpEndpoint, UdpEndpoint, UnixEndpoint, check,
 };
 pub use crash::{CrashReport, ReplayError, Replayed, replay};
 pub use owlk8s_pipeline::{BreakerState, LabelSelector, Mode, Select};

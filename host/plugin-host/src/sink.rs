@@ -8,7 +8,7 @@ mod push;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use owlk8s_model::Snapshot;
+use owlk8s_model::{Snapshot, Window};
 use owlk8s_pipeline::Windows;
 use tokio::sync::{Notify, watch};
 
@@ -18,7 +18,7 @@ use crate::config::{Endpoint, SinkConfig};
 use crate::desk::Desk;
 use crate::endpoints::Secrets;
 use crate::engine::Runtime;
-use crate::frames::Resume;
+use crate::frames::{Base, Resume};
 use crate::status::{PluginKind, SinkState};
 
 /// Where windows for one sink wait.
@@ -29,10 +29,19 @@ pub(crate) struct Mailbox {
 }
 
 impl Mailbox {
-    pub(crate) fn new(config: SinkConfig, resume: &Resume) -> Arc<Self> {
+    pub(crate) fn new(config: SinkConfig, resume: &Resume, first: Option<Window>) -> Arc<Self> {
         let mut windows = Windows::new(config.mode, config.queue);
+        if let Some(first) = first {
+            windows.first(first);
+        }
+        if let Some(end) = resume.earlier_end {
+            windows.after_agent(end);
+        }
         if let Some(acknowledged) = resume.acknowledged {
             windows.resume(acknowledged, None);
+        }
+        if let Some(attempting) = &resume.attempting {
+            windows.again(attempting.sequence);
         }
         Arc::new(Self {
             windows: Mutex::new(windows),
@@ -41,12 +50,13 @@ impl Mailbox {
         })
     }
 
-    /// The cumulative window that was acknowledged last.
-    pub(crate) fn base(&self, base: Arc<Snapshot>) {
+    /// What a `delta` sink goes on from.
+    pub(crate) fn base(&self, base: Base) {
         let mut windows = self.windows();
-        if let Some(acknowledged) = windows.acknowledged() {
-            windows.resume(acknowledged, Some(base));
+        if let (Some(acknowledged), Some(snapshot)) = (windows.acknowledged(), base.acknowledged) {
+            windows.resume(acknowledged, Some(snapshot));
         }
+        windows.departed(base.departed, base.until, base.forgotten);
     }
 
     /// A new window, as the agent cut it for this sink; never waits for the sink.
@@ -116,7 +126,7 @@ impl Start {
 /// Endpoints that the kind of plugin cannot use, or lacks.
 fn check_endpoints(sink: &SinkConfig, chain: &Chain) -> Result<(), String> {
     let (kind, plugin) = (chain.kind(), chain.plugin());
-    let serves = |endpoint: &Endpoint| matches!(endpoint, Endpoint::Serve { .. });
+    let serves = |endpoint: &Endpoint| matches!(endpoint, Endpoint::Serve(_));
     let wrong = sink.endpoints.iter().find(|(_, endpoint)| match kind {
         PluginKind::Responder => !serves(endpoint),
         PluginKind::Exporter => true,
@@ -126,7 +136,7 @@ fn check_endpoints(sink: &SinkConfig, chain: &Chain) -> Result<(), String> {
         PluginKind::Responder => "is answered through endpoints of kind serve",
         PluginKind::Exporter => "sends by itself and takes no endpoints",
         PluginKind::Formatter | PluginKind::Filter => {
-            "delivers to endpoints of kind stdout, stderr, file or http"
+            "delivers to endpoints of kind stdout, stderr, file, http, udp, tcp or unix"
         }
     };
     if let Some((name, endpoint)) = wrong {

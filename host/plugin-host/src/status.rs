@@ -80,11 +80,15 @@ pub struct PluginStatus {
     pub authority: Authority,
 }
 
-/// What happened to a sink since the agent's start.
+/// What happened to a sink. They go on over restarts of either process, where there is a `state_dir`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct SinkCounters {
     /// Windows that arrived; for a responder, those that it could answer from.
     pub windows_delivered: u64,
+    /// Windows that arrived with a gap before them: nothing was counted since the last window that an
+    /// earlier agent delivered.
+    pub gaps: u64,
     /// Windows that never arrived: overtaken, over the queue, or given up.
     pub windows_dropped: u64,
     /// Calls that ended by a trap, a limit, or the plugin's own error.
@@ -93,6 +97,10 @@ pub struct SinkCounters {
     pub sink_faults: u64,
     /// Payload bytes that arrived.
     pub bytes_delivered: u64,
+    /// Payloads that an endpoint refused for good.
+    pub payloads_refused: u64,
+    /// Lines of payloads that no datagram of the endpoint holds.
+    pub lines_left_out: u64,
     /// Rows that a backend refused for good.
     pub rows_rejected: u64,
     /// Requests answered by the responder, errors included.
@@ -133,7 +141,7 @@ pub struct SinkStatus {
     pub last_sequence: u64,
     /// The last fault of plugin or endpoint; empty when there was none.
     pub last_error: String,
-    /// Since the agent's start.
+    /// What happened to it.
     pub counters: SinkCounters,
     /// How often its plugins crossed each limit since the agent's start; those never crossed are left out.
     pub limits_exceeded: BTreeMap<Limit, u64>,

@@ -347,6 +347,12 @@ impl records::Window {
         Duration::from_nanos(self.end_unix_ns.saturating_sub(self.start_unix_ns))
     }
 
+    /// How long before it nothing was counted for this sink; none where it goes on from the window
+    /// before.
+    pub fn gap(&self) -> Option<Duration> {
+        (self.gap_ns > 0).then(|| Duration::from_nanos(self.gap_ns))
+    }
+
     /// Its end in Unix milliseconds.
     pub fn end_unix_ms(&self) -> u64 {
         self.end_unix_ns / 1_000_000

@@ -156,10 +156,15 @@ fn targets(page: &mut Page, latest: &Snapshot) {
 /// One counter of [`SinkCounters`] as a family.
 type SinkFamily = (&'static str, &'static str, fn(&SinkCounters) -> u64);
 
-const SINK_COUNTERS: [SinkFamily; 8] = [
+const SINK_COUNTERS: [SinkFamily; 11] = [
     ("windows_delivered", "Windows that arrived.", |c| {
         c.windows_delivered
     }),
+    (
+        "gaps",
+        "Windows that arrived with a gap before them: the agent had not been running.",
+        |c| c.gaps,
+    ),
     ("windows_dropped", "Windows that never arrived.", |c| {
         c.windows_dropped
     }),
@@ -176,6 +181,16 @@ const SINK_COUNTERS: [SinkFamily; 8] = [
     ("bytes_delivered", "Payload bytes that arrived.", |c| {
         c.bytes_delivered
     }),
+    (
+        "payloads_refused",
+        "Payloads that an endpoint refused for good.",
+        |c| c.payloads_refused,
+    ),
+    (
+        "lines_left_out",
+        "Lines of payloads that no datagram of the endpoint holds.",
+        |c| c.lines_left_out,
+    ),
     (
         "rows_rejected",
         "Rows that a backend refused for good.",

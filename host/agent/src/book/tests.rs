@@ -98,7 +98,7 @@ fn stays() -> Place {
 }
 
 fn book() -> Book {
-    Book::new("n".to_owned(), false)
+    Book::new("n".to_owned(), false, UnixNanos(0))
 }
 
 #[test]
@@ -168,4 +168,14 @@ fn a_fresh_snapshot_is_the_window_so_far_and_closes_nothing() {
         (1, 2, 2)
     );
     assert_eq!((second.window.start.0, second.window.end.0), (10, 20));
+}
+
+#[test]
+fn the_first_window_begins_when_counting_did() {
+    let mut book = Book::new("n".to_owned(), false, UnixNanos(7));
+    let starts = [10, 20].map(|at| book.window(&reading(at, &[])).window.start.0);
+    assert_eq!(starts, [7, 10]);
+    // A clock that was set back meanwhile makes no window that ends before it begins.
+    let mut book = Book::new("n".to_owned(), false, UnixNanos(7));
+    assert_eq!(book.window(&reading(5, &[])).window.start.0, 5);
 }

@@ -4,6 +4,7 @@ use owlk8s_model::{TargetSnapshot, Temporality};
 use proptest::prelude::*;
 
 use super::*;
+use crate::delta::departures;
 use crate::sum::fixtures::{snapshot, target};
 
 fn offer(windows: &mut Windows, sequence: u64, requests: u64) {
@@ -138,6 +139,86 @@ fn target_that_leaves_during_an_outage_keeps_its_last_counts() {
     assert_eq!(ids, [("a".to_owned(), 2), ("b".to_owned(), 5)]);
 }
 
+#[test]
+fn first_window_after_another_agent_has_a_gap_until_it_is_acknowledged() {
+    for mode in [Mode::Latest, Mode::Delta, Mode::EveryWindow] {
+        let mut windows = Windows::new(mode, 4);
+        let of = |sequence| snapshot(sequence, vec![target("a", sequence)]);
+        windows.after_agent(UnixNanos(1_500_000_000));
+        // The agent began at 4 s, and its windows with 1 again.
+        let shift = |mut snapshot: Snapshot| {
+            snapshot.window.start.0 += 4_000_000_000;
+            snapshot.window.end.0 += 4_000_000_000;
+            Arc::new(snapshot)
+        };
+        windows.offer(shift(of(1)));
+        let first = windows.take().expect("one waits");
+        assert_eq!(first.gap, Some(Duration::from_millis(2500)), "{mode:?}");
+        windows.abandon(first);
+        windows.offer(shift(of(2)));
+        let second = windows.take().expect("one waits");
+        assert!(second.gap.is_some(), "the gap is not told yet");
+        if mode == Mode::Delta {
+            let window = second.window;
+            assert_eq!((window.start.0, window.merged), (4_000_000_000, 2));
+        }
+        windows.acknowledge(&second);
+        windows.offer(shift(of(3)));
+        assert_eq!(windows.take().expect("one waits").gap, None);
+    }
+}
+
+#[test]
+fn gap_of_a_clock_that_was_set_back_is_one_all_the_same() {
+    let mut windows = Windows::new(Mode::Latest, 1);
+    windows.after_agent(UnixNanos(u64::MAX));
+    offer(&mut windows, 1, 1);
+    let gap = windows.take().expect("one waits").gap;
+    assert_eq!(gap, Some(Duration::from_nanos(1)));
+}
+
+#[test]
+fn window_that_an_earlier_process_had_on_its_way_comes_first_and_as_it_was() {
+    let before = |windows: &mut Windows| {
+        let base = Arc::new(snapshot(1, vec![target("a", 1)]));
+        let acknowledged = Acknowledged {
+            sequence: 1,
+            end: base.window.end,
+        };
+        windows.resume(acknowledged, Some(base));
+    };
+    let mut killed = Windows::new(Mode::Delta, 1);
+    before(&mut killed);
+    offer(&mut killed, 2, 20);
+    offer(&mut killed, 3, 30);
+    let lost = killed.take().expect("one waits");
+
+    let mut windows = Windows::new(Mode::Delta, 1);
+    before(&mut windows);
+    windows.again(3);
+    offer(&mut windows, 2, 20);
+    assert!(!windows.is_waiting() && windows.take().is_none());
+    offer(&mut windows, 3, 30);
+    // Goes right after it: its last counts are no part of the window before.
+    windows.offer(Arc::new(snapshot(4, vec![target("b", 7)])));
+    let again = windows.take().expect("it is here");
+    assert_eq!(
+        (again.window, &again.snapshot),
+        (lost.window, &lost.snapshot)
+    );
+    windows.acknowledge(&again);
+    let next = windows.take().expect("one waits");
+    assert_eq!((next.window.sequence, requests(&next)), (4, 7));
+}
+
+#[test]
+fn window_that_is_nowhere_any_more_is_not_waited_for() {
+    let mut windows = Windows::new(Mode::Delta, 1);
+    windows.again(2);
+    offer(&mut windows, 3, 30);
+    assert_eq!(windows.take().expect("one waits").window.sequence, 3);
+}
+
 /// What happens in one interval.
 #[derive(Clone, Debug)]
 struct Step {
@@ -216,6 +297,65 @@ fn without_zeros(counts: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
         .collect()
 }
 
+/// What outlives a process.
+#[derive(Default)]
+struct Agent {
+    first: Option<Window>,
+    recent: VecDeque<Arc<Snapshot>>,
+    departed: Vec<(u64, TargetSnapshot)>,
+    acknowledged: Option<Acknowledged>,
+    base: Option<Arc<Snapshot>>,
+    attempting: Option<Arc<Snapshot>>,
+}
+
+impl Agent {
+    fn offer(&mut self, snapshot: &Arc<Snapshot>, keep: usize) {
+        self.first.get_or_insert(snapshot.window);
+        self.recent.push_back(Arc::clone(snapshot));
+        while self.recent.len() > keep {
+            let old = self.recent.pop_front().expect("there are more");
+            self.departed.extend(departures(&old, &self.recent[0]));
+        }
+    }
+
+    fn acknowledged(&mut self, acknowledged: Acknowledged, attempt: &Attempt) {
+        self.acknowledged = Some(acknowledged);
+        self.base = Some(Arc::clone(&attempt.cumulative));
+        self.attempting = None;
+    }
+
+    fn begin(&self) -> Windows {
+        let mut windows = Windows::new(Mode::Delta, 1);
+        self.first
+            .into_iter()
+            .for_each(|first| windows.first(first));
+        if let Some(acknowledged) = self.acknowledged {
+            windows.resume(acknowledged, self.base.clone());
+        }
+        let from = self
+            .acknowledged
+            .map_or(0, |acknowledged| acknowledged.sequence);
+        let until = self
+            .recent
+            .front()
+            .map_or(0, |oldest| oldest.window.sequence);
+        let departed = self
+            .departed
+            .iter()
+            .filter(|(sequence, _)| *sequence >= from);
+        windows.departed(departed.cloned().collect(), until, 0);
+        let again = self.attempting.iter();
+        again
+            .clone()
+            .for_each(|attempt| windows.again(attempt.window.sequence));
+        let older = again.filter(|attempt| attempt.window.sequence < until);
+        older
+            .chain(&self.recent)
+            .for_each(|snapshot| windows.offer(Arc::clone(snapshot)));
+        windows
+    }
+}
+
 proptest! {
     /// Outages, refusals, targets that come, go and come back under the same id: once the sink takes
     /// the newest window, the deltas that it took add up to all that was ever counted.
@@ -266,6 +406,47 @@ proptest! {
         windows.offer(world.step(&Step { targets: [Some(0), Some(0), Some(0)], delivery: None }));
         sink.add(&windows.take().expect("one was offered").snapshot);
         prop_assert_eq!(without_zeros(&sink.requests), without_zeros(&world.ever));
+    }
+
+    /// The process is killed and begins anew from what the agent keeps: the last acknowledged window, the
+    /// one on its way, few windows besides, and who departed before these. The sink knows windows by
+    /// their number. However that falls, the sums are right, and the window on its way is the same again.
+    #[test]
+    fn killed_process_goes_on_without_a_loss(steps in steps(), kills in proptest::collection::vec(any::<bool>(), 40), lives in 1_usize..4) {
+        let mut world = World::default();
+        let mut windows = Windows::new(Mode::Delta, 1);
+        let mut sink: BTreeMap<u64, Arc<Snapshot>> = BTreeMap::new();
+        let mut agent = Agent::default();
+        for (step, kill) in steps.iter().zip(kills) {
+            let offered = world.step(step);
+            agent.offer(&offered, lives);
+            windows.offer(offered);
+            if let Some(delivered) = step.delivery
+                && let Some(attempt) = windows.take()
+            {
+                agent.attempting = Some(Arc::clone(&attempt.cumulative));
+                let twice = sink.insert(attempt.window.sequence, Arc::clone(&attempt.snapshot));
+                prop_assert!(twice.is_none_or(|before| before == attempt.snapshot));
+                if !delivered {
+                    // Killed between the delivery and its acknowledgement.
+                    windows = agent.begin();
+                    continue;
+                }
+                agent.acknowledged(windows.acknowledge(&attempt), &attempt);
+            }
+            if kill {
+                windows = agent.begin();
+            }
+        }
+        let last = world.step(&Step { targets: [Some(0), Some(0), Some(0)], delivery: None });
+        windows.offer(last);
+        while let Some(attempt) = windows.take() {
+            sink.insert(attempt.window.sequence, Arc::clone(&attempt.snapshot));
+            windows.acknowledge(&attempt);
+        }
+        let mut sums = Sink::default();
+        sink.values().for_each(|delta| sums.add(delta));
+        prop_assert_eq!(&without_zeros(&sums.requests), &without_zeros(&world.ever));
     }
 
     /// Every window that was offered is delivered, waiting or counted as dropped.

@@ -1,6 +1,7 @@
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::time::Duration;
 
+use owlk8s_model::Snapshot;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::watch;
@@ -85,27 +86,22 @@ impl Connection<'_> {
             TO_CHILD_MAX,
         )
         .await?;
-        for (sink, base) in self.memory.bases() {
-            let Some(snapshot) = self.views.cut_for(&sink, &base) else {
-                continue;
-            };
-            frames::write(to, &ToChild::Base { sink, snapshot }, TO_CHILD_MAX).await?;
+        let start = self.memory.start();
+        for base in start.bases {
+            if let Some(base) = self.views.cut_base(base) {
+                frames::write(to, &ToChild::Base(Box::new(base)), TO_CHILD_MAX).await?;
+            }
         }
         let mut sent = None;
+        for snapshot in start.windows {
+            sent = Some(snapshot.window.sequence);
+            send(&self.views, to, &snapshot).await?;
+        }
         loop {
             let offered = self.memory.offered.notified();
             while let Some(snapshot) = self.memory.after(sent) {
-                let sequence = snapshot.window.sequence;
-                sent = Some(sequence);
-                for (sinks, snapshot) in self.views.cut(&snapshot) {
-                    let frame = ToChild::Snapshot { sinks, snapshot };
-                    match frames::write(to, &frame, TO_CHILD_MAX).await {
-                        Err(error @ (FrameError::TooLarge(..) | FrameError::Encode(_))) => {
-                            warn!(sequence, %error, "window is not sent to plugins");
-                        }
-                        result => result?,
-                    }
-                }
+                sent = Some(snapshot.window.sequence);
+                send(&self.views, to, &snapshot).await?;
             }
             let within = *drain.borrow_and_update();
             if let Some(within) = within {
@@ -117,6 +113,25 @@ impl Connection<'_> {
             }
         }
     }
+}
+
+/// To each sink what it may see of a window. What is too large is left out, and said.
+async fn send(
+    views: &Views,
+    to: &mut OwnedWriteHalf,
+    snapshot: &Snapshot,
+) -> Result<(), FrameError> {
+    let sequence = snapshot.window.sequence;
+    for (sinks, snapshot) in views.cut(snapshot) {
+        let frame = ToChild::Snapshot { sinks, snapshot };
+        match frames::write(to, &frame, TO_CHILD_MAX).await {
+            Err(error @ (FrameError::TooLarge(..) | FrameError::Encode(_))) => {
+                warn!(sequence, %error, "window is not sent to plugins");
+            }
+            result => result?,
+        }
+    }
+    Ok(())
 }
 
 async fn greet(from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf) -> Result<(), String> {

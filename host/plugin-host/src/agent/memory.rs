@@ -1,19 +1,22 @@
 //! What outlives the plugin process: the newest windows, and of each sink its counters, its plugins'
-//! states, how far it came, and, for `delta`, the window that it came to.
+//! states, how far it came, and, for `delta`, the window that it came to. What of it outlives the agent
+//! is written down by [`super::state`].
 //!
-//! An acknowledgement may be lost with the process that sent it: then the window is delivered twice.
-//! None is ever taken for delivered that was not.
+//! An acknowledgement may be lost with the process that sent it: then the same window is delivered
+//! again, byte for byte, and a file that has it already gets it no second time. None is ever taken for
+//! delivered that was not.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use owlk8s_model::{Snapshot, UnixNanos};
-use owlk8s_pipeline::{Acknowledged, Mode};
+use owlk8s_model::{Snapshot, TargetSnapshot, UnixNanos, Window};
+use owlk8s_pipeline::{Acknowledged, DEPARTED_MAX, Mode, departures};
 use tokio::sync::Notify;
 
+use super::state::{Saved, SavedSink};
 use crate::config::SinkConfig;
 use crate::crash::CrashReport;
-use crate::frames::{Resume, SinkReport};
+use crate::frames::{Attempting, Base, Resume, SinkReport};
 use crate::status::{SandboxStatus, SinkState, SinkStatus};
 
 /// Windows that wait for a plugin process that is away or behind. They are shared, and small next to
@@ -30,11 +33,15 @@ pub(super) struct Memory {
     inner: Mutex<Inner>,
     /// A window was offered.
     pub(super) offered: Notify,
+    /// Something came that is to be written down.
+    pub(super) changed: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
+    first: Option<Window>,
     recent: VecDeque<Arc<Snapshot>>,
+    departed: Departed,
     order: Vec<String>,
     sinks: BTreeMap<String, Sink>,
     restarts: u64,
@@ -42,40 +49,55 @@ struct Inner {
     sandbox: Option<SandboxStatus>,
 }
 
+/// Targets whose last window fell out of the recent ones and is not acknowledged by every `delta` sink;
+/// as many as one sink keeps.
+#[derive(Debug, Default)]
+struct Departed {
+    targets: VecDeque<(u64, TargetSnapshot)>,
+    /// How many more, since a process was told.
+    forgotten: u64,
+}
+
 #[derive(Debug)]
 struct Sink {
     status: SinkStatus,
+    /// Its filters, then its plugin, as configured: whose states these are.
+    plugins: Vec<String>,
     acknowledged: Option<Acknowledged>,
+    /// Where the windows ended that it got from an earlier agent, until it has one of this.
+    earlier_end: Option<UnixNanos>,
     states: Vec<Vec<u8>>,
     /// Cumulative, of `acknowledged`; for `delta`.
     base: Option<Arc<Snapshot>>,
-    /// Cumulative, of the window on its way: the next base.
-    attempting: Option<Arc<Snapshot>>,
+    /// The window on its way, and the same cumulative: the next base.
+    attempting: Option<(Attempting, Arc<Snapshot>)>,
     /// The newest last.
     crashes: VecDeque<CrashReport>,
 }
 
+/// What a new plugin process is told before it gets windows as they come.
+#[derive(Debug, Default)]
+pub(super) struct Start {
+    pub(super) bases: Vec<Base>,
+    /// In order: those that sinks had on their way, then the recent ones.
+    pub(super) windows: Vec<Arc<Snapshot>>,
+}
+
 impl Memory {
-    pub(super) fn new(sinks: &[SinkConfig]) -> Self {
-        let new = |config: &SinkConfig| Sink {
-            status: SinkStatus::starting(config),
-            acknowledged: None,
-            states: Vec::new(),
-            base: None,
-            attempting: None,
-            crashes: VecDeque::new(),
-        };
+    /// `saved` is what an earlier agent wrote down of its sinks.
+    pub(super) fn new(sinks: &[SinkConfig], saved: &Saved) -> Self {
         let inner = Inner {
             order: sinks.iter().map(|sink| sink.name.clone()).collect(),
             sinks: sinks
                 .iter()
-                .map(|sink| (sink.name.clone(), new(sink)))
+                .map(|sink| (sink.name.clone(), Sink::new(sink, saved.of(sink))))
                 .collect(),
             ..Inner::default()
         };
         Self {
             inner: Mutex::new(inner),
             offered: Notify::new(),
+            changed: Notify::new(),
         }
     }
 
@@ -85,9 +107,10 @@ impl Memory {
 
     pub(super) fn offer(&self, snapshot: Arc<Snapshot>) {
         let mut inner = self.inner();
+        inner.first.get_or_insert(snapshot.window);
         inner.recent.push_back(snapshot);
         while inner.recent.len() > RECENT {
-            inner.recent.pop_front();
+            inner.forget_oldest();
         }
         drop(inner);
         self.offered.notify_one();
@@ -174,7 +197,6 @@ impl Memory {
             sink.status.state = SinkState::Starting;
             reason.clone_into(&mut sink.status.reason);
             sink.status.listening.clear();
-            sink.attempting = None;
         }
     }
 
@@ -182,30 +204,48 @@ impl Memory {
         self.inner().restarts += 1;
     }
 
+    /// The first window of this agent's life.
+    pub(super) fn first(&self) -> Option<Window> {
+        self.inner().first
+    }
+
     /// What a new plugin process goes on from.
     pub(super) fn resume(&self) -> BTreeMap<String, Resume> {
         let inner = self.inner();
-        let of = |sink: &Sink| Resume {
-            acknowledged: sink.acknowledged,
-            states: sink.states.clone(),
-            counters: sink.status.counters,
-            last_error: sink.status.last_error.clone(),
-            limits_exceeded: sink.status.limits_exceeded.clone(),
-            openings: sink.status.breaker.openings,
-        };
-        inner
-            .sinks
-            .iter()
-            .map(|(name, sink)| (name.clone(), of(sink)))
+        let sinks = inner.sinks.iter();
+        sinks
+            .map(|(name, sink)| (name.clone(), sink.resume()))
             .collect()
     }
 
-    /// The windows that `delta` sinks acknowledged last.
-    pub(super) fn bases(&self) -> Vec<(String, Arc<Snapshot>)> {
-        let inner = self.inner();
-        let base =
-            |(name, sink): (&String, &Sink)| Some((name.clone(), Arc::clone(sink.base.as_ref()?)));
-        inner.sinks.iter().filter_map(base).collect()
+    /// All of one moment, so that nobody departs between a base and the first window.
+    pub(super) fn start(&self) -> Start {
+        let mut inner = self.inner();
+        let forgotten = std::mem::take(&mut inner.departed.forgotten);
+        let until = { inner.recent.front() }.map_or(0, |oldest| oldest.window.sequence);
+        let delta = inner.sinks.iter().filter(|(_, sink)| sink.is_delta());
+        let base = |(name, sink): (&String, &Sink)| Base {
+            sink: name.clone(),
+            acknowledged: sink.base.clone(),
+            departed: inner.departed.from(sink.from()),
+            until,
+            forgotten,
+        };
+        let bases = delta.map(base).collect();
+        let on_their_way: BTreeMap<u64, &Arc<Snapshot>> = { inner.sinks.values() }
+            .filter_map(|sink| {
+                Some((
+                    sink.attempting.as_ref()?.0.sequence,
+                    &sink.attempting.as_ref()?.1,
+                ))
+            })
+            .filter(|(sequence, _)| *sequence < until)
+            .collect();
+        let windows = on_their_way.into_values().chain(&inner.recent);
+        Start {
+            bases,
+            windows: windows.cloned().collect(),
+        }
     }
 
     /// News of a sink. What it says of itself as configured is not taken: the plugin process is not
@@ -222,24 +262,134 @@ impl Memory {
                 .find(|snapshot| snapshot.window.sequence == sequence)
                 .cloned()
         };
-        match sink.status.mode {
-            Mode::Delta => sink.follow_base(&report, at),
-            Mode::Latest | Mode::EveryWindow => sink.acknowledged = report.acknowledged,
-        }
+        sink.follow(&report, at);
         sink.states = report.states;
         let configured = (sink.status.plugin.clone(), sink.status.mode);
         sink.status = report.status;
         (sink.status.plugin, sink.status.mode) = configured;
         cut(&mut sink.status.reason);
         cut(&mut sink.status.last_error);
+        drop(inner);
+        self.changed.notify_one();
+    }
+
+    /// What shall outlive the agent.
+    pub(super) fn saved(&self) -> Saved {
+        let inner = self.inner();
+        let sinks = inner.sinks.iter();
+        Saved::new(
+            sinks
+                .map(|(name, sink)| (name.clone(), sink.saved()))
+                .collect(),
+        )
+    }
+}
+
+impl Inner {
+    /// The oldest window goes; who was in it last is kept for the sinks that have not got that far.
+    fn forget_oldest(&mut self) {
+        let Some(oldest) = self.recent.pop_front() else {
+            return;
+        };
+        let behind = { self.sinks.values() }
+            .filter(|sink| sink.is_delta())
+            .map(Sink::from)
+            .min();
+        match (behind, self.recent.front()) {
+            (Some(behind), Some(next)) => self.departed.follow(&oldest, next, behind),
+            _ => self.departed.targets.clear(),
+        }
+    }
+}
+
+impl Departed {
+    /// Those that a sink does not have which has acknowledged `from`.
+    fn from(&self, from: u64) -> Vec<(u64, TargetSnapshot)> {
+        let missing = self
+            .targets
+            .iter()
+            .filter(|(sequence, _)| *sequence >= from);
+        missing.cloned().collect()
+    }
+
+    fn follow(&mut self, before: &Snapshot, now: &Snapshot, behind: u64) {
+        self.targets.extend(departures(before, now));
+        self.targets.retain(|(sequence, _)| *sequence >= behind);
+        while self.targets.len() > DEPARTED_MAX {
+            self.targets.pop_front();
+            self.forgotten += 1;
+        }
     }
 }
 
 impl Sink {
-    /// The acknowledgement moves together with its window, or not at all: one without the other would
-    /// count twice or lose.
-    fn follow_base(&mut self, report: &SinkReport, at: impl Fn(u64) -> Option<Arc<Snapshot>>) {
-        let held = self.attempting.take();
+    fn new(config: &SinkConfig, saved: Option<&SavedSink>) -> Self {
+        let mut status = SinkStatus::starting(config);
+        if let Some(saved) = saved {
+            status.counters = saved.counters;
+            status.last_error.clone_from(&saved.last_error);
+        }
+        Self {
+            status,
+            plugins: plugins(config),
+            acknowledged: None,
+            earlier_end: saved.and_then(|saved| saved.end),
+            states: saved.map(|saved| saved.states.clone()).unwrap_or_default(),
+            base: None,
+            attempting: None,
+            crashes: VecDeque::new(),
+        }
+    }
+
+    /// Whether it takes differences; one that is switched off takes nothing, and would only hold on to
+    /// what departed.
+    fn is_delta(&self) -> bool {
+        self.status.mode == Mode::Delta && self.status.state != SinkState::Disabled
+    }
+
+    /// The last window that it has.
+    fn from(&self) -> u64 {
+        self.acknowledged
+            .map_or(0, |acknowledged| acknowledged.sequence)
+    }
+
+    fn resume(&self) -> Resume {
+        let attempting = self.attempting.as_ref().map(|(attempting, _)| attempting);
+        Resume {
+            acknowledged: self.acknowledged,
+            // What its plugins kept of a call whose window did not arrive is not kept.
+            states: attempting
+                .map_or(&self.states, |on_its_way| &on_its_way.states)
+                .clone(),
+            attempting: attempting.cloned(),
+            earlier_end: self.earlier_end,
+            counters: self.status.counters,
+            last_error: self.status.last_error.clone(),
+            limits_exceeded: self.status.limits_exceeded.clone(),
+            openings: self.status.breaker.openings,
+        }
+    }
+
+    fn saved(&self) -> SavedSink {
+        let attempting = self.attempting.as_ref().map(|(attempting, _)| attempting);
+        SavedSink {
+            plugins: self.plugins.clone(),
+            mode: self.status.mode,
+            end: { self.acknowledged }
+                .map(|acknowledged| acknowledged.end)
+                .or(self.earlier_end),
+            states: attempting
+                .map_or(&self.states, |on_its_way| &on_its_way.states)
+                .clone(),
+            counters: self.status.counters,
+            last_error: self.status.last_error.clone(),
+        }
+    }
+
+    /// In `delta` the acknowledgement moves together with its window, or not at all: one without the
+    /// other would count twice or lose.
+    fn follow(&mut self, report: &SinkReport, at: impl Fn(u64) -> Option<Arc<Snapshot>>) {
+        let held = self.attempting.take().map(|(_, snapshot)| snapshot);
         let find = |sequence: u64| {
             let held = held
                 .as_ref()
@@ -249,13 +399,26 @@ impl Sink {
         if let Some(acknowledged) = report
             .acknowledged
             .filter(|new| Some(*new) != self.acknowledged)
-            && let Some(base) = find(acknowledged.sequence)
         {
-            self.base = Some(base);
-            self.acknowledged = Some(acknowledged);
+            let base = find(acknowledged.sequence);
+            if base.is_some() || self.status.mode != Mode::Delta {
+                self.acknowledged = Some(acknowledged);
+                self.earlier_end = None;
+                self.base = base.filter(|_| self.status.mode == Mode::Delta);
+            }
         }
-        self.attempting = report.attempting.and_then(find);
+        self.attempting = { report.attempting.clone() }
+            .and_then(|on_its_way| Some((on_its_way.clone(), find(on_its_way.sequence)?)));
     }
+}
+
+/// Its filters, then its plugin, as configured.
+pub(super) fn plugins(config: &SinkConfig) -> Vec<String> {
+    let filters = config.filters.iter().map(|filter| filter.plugin());
+    filters
+        .chain([config.plugin.as_str()])
+        .map(str::to_owned)
+        .collect()
 }
 
 fn cut(text: &mut String) {

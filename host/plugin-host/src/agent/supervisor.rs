@@ -104,6 +104,7 @@ impl Supervisor {
                 .unwrap_or_else(|_| unreachable!("a ceiling has string keys only")),
             user: self.options.plugins.user,
             secrets: self.options.secrets.clone(),
+            first: self.memory.first(),
             resume: self.memory.resume(),
         }
     }

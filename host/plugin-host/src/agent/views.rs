@@ -9,6 +9,7 @@ use owlk8s_pipeline::View;
 
 use crate::authority::{Ceiling, view};
 use crate::config::SinkConfig;
+use crate::frames::Base;
 
 /// The views of the sinks that run, with the names of the sinks that have them.
 #[derive(Debug)]
@@ -36,12 +37,19 @@ impl Views {
             .map(move |(view, sinks)| (sinks.clone(), view.cut(snapshot)))
     }
 
-    /// What this sink may see; none where it does not run.
-    pub(super) fn cut_for(&self, sink: &str, snapshot: &Snapshot) -> Option<Arc<Snapshot>> {
+    /// What its sink may see of it; none where that does not run.
+    pub(super) fn cut_base(&self, base: Base) -> Option<Base> {
         let (view, _) = self
             .0
             .iter()
-            .find(|(_, sinks)| sinks.iter().any(|name| name == sink))?;
-        Some(view.cut(snapshot))
+            .find(|(_, sinks)| sinks.iter().any(|name| *name == base.sink))?;
+        let departed = base.departed.iter();
+        let departed =
+            departed.filter_map(|(sequence, target)| Some((*sequence, view.cut_one(target)?)));
+        Some(Base {
+            acknowledged: base.acknowledged.as_ref().map(|base| view.cut(base)),
+            departed: departed.collect(),
+            ..base
+        })
     }
 }

@@ -1,11 +1,12 @@
+mod endpoint;
+
 use std::collections::BTreeMap;
 
-use hyper::Uri;
 use hyper::header::{HeaderName, HeaderValue};
-use hyper::http::Method;
 use thiserror::Error;
 
-use super::{Endpoint, HttpEndpoint, SinkConfig, Size};
+use super::{Endpoint, SinkConfig, Size};
+use endpoint::check_endpoint;
 
 /// Something in the configuration of plugins that cannot be meant.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -30,6 +31,7 @@ pub fn check(sinks: &[SinkConfig]) -> Vec<ConfigError> {
     let mut errors: Vec<ConfigError> = sinks.iter().flat_map(check_sink).collect();
     let mut names = BTreeMap::new();
     let mut listeners = BTreeMap::new();
+    let mut files = BTreeMap::new();
     for sink in sinks {
         if names.insert(&sink.name, ()).is_some() {
             errors.push(error(
@@ -39,14 +41,31 @@ pub fn check(sinks: &[SinkConfig]) -> Vec<ConfigError> {
             ));
         }
         for (name, endpoint) in sink.endpoints.iter().filter(|_| sink.enabled) {
-            if let Endpoint::Serve { listen, .. } = endpoint
-                && let Some(other) = listeners
-                    .insert(*listen, &sink.name)
-                    .filter(|_| listen.port() != 0)
-            {
-                let problem =
-                    format!("sink {other} listens on {listen} already; choose another port");
-                errors.push(error(sink, &format!("endpoints.{name}.listen"), problem));
+            let (field, problem) = match endpoint {
+                Endpoint::Serve(serve) => {
+                    let listen = serve.listen;
+                    let other = listeners.insert(listen, &sink.name);
+                    let other = other.filter(|_| listen.port() != 0);
+                    let text = |other| {
+                        format!("sink {other} listens on {listen} already; choose another port")
+                    };
+                    ("listen", other.map(text))
+                }
+                Endpoint::File(file) => {
+                    let other = files.insert(&file.path, &sink.name);
+                    let other = other.filter(|_| !file.path.starts_with("/dev"));
+                    let text = |other| {
+                        format!(
+                            "sink {other} writes {} already: each would rotate it away from the other; choose another file",
+                            file.path.display()
+                        )
+                    };
+                    ("path", other.map(text))
+                }
+                _ => continue,
+            };
+            if let Some(problem) = problem {
+                errors.push(error(sink, &format!("endpoints.{name}.{field}"), problem));
             }
         }
     }
@@ -255,71 +274,5 @@ fn check_headers(
                 format!("{name:?} is no HTTP header field with a legal value"),
             );
         }
-    }
-}
-
-fn check_endpoint(field: &str, endpoint: &Endpoint, problem: &mut impl FnMut(&str, String)) {
-    match endpoint {
-        Endpoint::Stdout {} | Endpoint::Stderr {} => {}
-        Endpoint::File { path } => {
-            if path.file_name().is_none() {
-                problem(
-                    &format!("{field}.path"),
-                    format!("{:?} names no file", path.display().to_string()),
-                );
-            }
-        }
-        Endpoint::Serve { path, .. } => {
-            if !path.starts_with('/') {
-                problem(
-                    &format!("{field}.path"),
-                    format!("{path:?} must begin with `/`, like `/metrics`"),
-                );
-            }
-        }
-        Endpoint::Http(http) => check_http(field, http, problem),
-    }
-}
-
-fn check_http(field: &str, http: &HttpEndpoint, problem: &mut impl FnMut(&str, String)) {
-    let url_field = format!("{field}.url");
-    match http.url.parse::<Uri>() {
-        Err(why) => problem(&url_field, format!("{:?} is no URL: {why}", http.url)),
-        Ok(url) => match (url.scheme_str(), url.authority()) {
-            (Some("http" | "https"), Some(authority)) if authority.as_str().contains('@') => {
-                problem(
-                    &url_field,
-                    "holds a user or password; use headers, bearer_token_file or bearer_token_env"
-                        .to_owned(),
-                )
-            }
-            (Some("http" | "https"), Some(_)) => {}
-            _ => problem(
-                &url_field,
-                format!(
-                    "{:?} must begin with http:// or https:// and a host",
-                    http.url
-                ),
-            ),
-        },
-    }
-    if Method::from_bytes(http.method.as_bytes()).is_err() {
-        problem(
-            &format!("{field}.method"),
-            format!("{:?} is no HTTP method", http.method),
-        );
-    }
-    check_headers(field, &http.headers, problem);
-    if http.bearer_token_file.is_some() && http.bearer_token_env.is_some() {
-        problem(
-            field,
-            "has both bearer_token_file and bearer_token_env; keep one".to_owned(),
-        );
-    }
-    if http.timeout.is_zero() {
-        problem(
-            &format!("{field}.timeout"),
-            "0 lets no request through; the default is 10s".to_owned(),
-        );
     }
 }

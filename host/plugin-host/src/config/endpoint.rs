@@ -1,11 +1,25 @@
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::time::Duration;
+//! The `endpoints` of a sink: where payloads go, or requests come from. The host owns them: the plugin
+//! only knows their names. A secret is never in the configuration itself, only where it is.
+
+mod file;
+mod http;
+mod secret;
+mod serve;
+mod socket;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// Where payloads go, or requests come from. The host owns it: the plugin only knows its name.
+pub use file::{FileEndpoint, Permissions};
+pub use http::{BasicAuth, Compression, HeaderSource, HttpEndpoint};
+pub(crate) use secret::{HIDDEN, exposed};
+pub use secret::{Secret, SecretSource};
+pub use serve::ServeEndpoint;
+pub use socket::{SocketKind, TcpEndpoint, UdpEndpoint, UnixEndpoint};
+
+/// Where payloads go, or requests come from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Endpoint {
@@ -14,46 +28,28 @@ pub enum Endpoint {
     /// The agent's standard error.
     Stderr {},
     /// Appended to a file, which is made when it is not there.
-    File {
-        /// In a directory that exists.
-        path: PathBuf,
-    },
+    File(FileEndpoint),
     /// Pushed by one HTTP request for each payload.
-    Http(HttpEndpoint),
+    Http(Box<HttpEndpoint>),
     /// A listener; requests are answered by a responder.
-    Serve {
-        /// `127.0.0.1:9466`, or `[::]:9466` for all interfaces.
-        listen: SocketAddr,
-        /// Answered with all that is below it; the rest is 404.
-        #[serde(default = "root")]
-        path: String,
-    },
+    Serve(ServeEndpoint),
+    /// Sent as datagrams.
+    Udp(UdpEndpoint),
+    /// Written to a connection that is kept.
+    Tcp(TcpEndpoint),
+    /// As `tcp` or `udp`, to a socket of this host.
+    Unix(UnixEndpoint),
 }
 
-/// Pushed by one HTTP request for each payload.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HttpEndpoint {
-    /// `http://` or `https://`.
-    pub url: String,
-    /// HTTP method.
-    #[serde(default = "post")]
-    pub method: String,
-    /// Sent along; `content-type` replaces the plugin's.
-    #[serde(default)]
-    pub headers: BTreeMap<String, String>,
-    /// A file whose content is sent as `Authorization: Bearer ...`, read again for every request.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bearer_token_file: Option<PathBuf>,
-    /// An environment variable of the agent for the same.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bearer_token_env: Option<String>,
-    /// PEM file of the authorities to trust instead of the system's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ca_file: Option<PathBuf>,
-    /// For one request, from connecting to the answer's status.
-    #[serde(default = "ten_seconds", with = "humantime_serde")]
-    pub timeout: Duration,
+/// What the endpoints of a sink touch in the file system. The plugin process may reach these and no
+/// others; each may be replaced while it runs, so their directories count.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SinkPaths {
+    /// Files that are read, some again and again: secrets, certificates, keys.
+    pub read: BTreeSet<PathBuf>,
+    /// Files that are appended to, made, renamed within their directory and removed; sockets that are
+    /// connected to.
+    pub write: BTreeSet<PathBuf>,
 }
 
 impl Endpoint {
@@ -62,21 +58,43 @@ impl Endpoint {
         match self {
             Self::Stdout {} => "stdout",
             Self::Stderr {} => "stderr",
-            Self::File { .. } => "file",
+            Self::File(_) => "file",
             Self::Http(_) => "http",
-            Self::Serve { .. } => "serve",
+            Self::Serve(_) => "serve",
+            Self::Udp(_) => "udp",
+            Self::Tcp(_) => "tcp",
+            Self::Unix(_) => "unix",
         }
     }
-}
 
-fn root() -> String {
-    "/".to_owned()
-}
+    /// Environment variables of the agent that it takes secrets from.
+    pub(crate) fn env(&self) -> Vec<&str> {
+        match self {
+            Self::Http(http) => http.env(),
+            _ => Vec::new(),
+        }
+    }
 
-fn post() -> String {
-    "POST".to_owned()
-}
-
-fn ten_seconds() -> Duration {
-    Duration::from_secs(10)
+    pub(crate) fn paths(&self, paths: &mut SinkPaths) {
+        let mut read = |path: Option<&Path>| paths.read.extend(path.map(Path::to_owned));
+        match self {
+            Self::Stdout {} | Self::Stderr {} | Self::Udp(_) => {}
+            Self::File(file) => {
+                paths.write.insert(file.path.clone());
+            }
+            Self::Http(http) => http.files().into_iter().for_each(|path| read(Some(path))),
+            Self::Serve(serve) => {
+                read(serve.cert_file.as_deref());
+                read(serve.key_file.as_deref());
+            }
+            Self::Tcp(tcp) => {
+                read(tcp.ca_file.as_deref());
+                read(tcp.client_cert_file.as_deref());
+                read(tcp.client_key_file.as_deref());
+            }
+            Self::Unix(unix) => {
+                paths.write.insert(unix.path.clone());
+            }
+        }
+    }
 }

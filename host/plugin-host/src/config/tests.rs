@@ -1,3 +1,5 @@
+use std::path::PathBuf;
+
 use serde::Deserialize;
 
 use super::*;
@@ -24,8 +26,12 @@ select = { namespaces = ["shop"], services = ["cart"] }
 columns = ["label:team"]
 endpoints.out = { kind = "stdout" }
 endpoints.push = { kind = "http", url = "https://sink.example/v1", bearer_token_env = "TOKEN", timeout = "3s" }
-endpoints.page = { kind = "serve", listen = "127.0.0.1:9466", path = "/metrics" }
-endpoints.file = { kind = "file", path = "/var/log/owlk8s.log" }
+endpoints.basic = { kind = "http", url = "https://h", basic = { user = "owl", password = { file = "/s/password" } }, headers = { x = "y", x-key = { env = "KEY" } }, compression = "zstd", ca_file = "/t/ca", client_cert_file = "/t/cert", client_key_file = "/t/key" }
+endpoints.page = { kind = "serve", listen = "127.0.0.1:9466", path = "/metrics", cert_file = "/t/s-cert", key_file = "/t/s-key", connections = 9, idle = "5s" }
+endpoints.file = { kind = "file", path = "/var/log/owlk8s.log", permissions = "0600", rotate_size = "1MiB", rotate_after = "1day", keep = 3, gzip = true }
+endpoints.udp = { kind = "udp", address = "statsd:8125", datagram = 512 }
+endpoints.tcp = { kind = "tcp", address = "[::1]:2003", tls = true, ca_file = "/t/ca" }
+endpoints.unix = { kind = "unix", path = "/run/dsd.socket", socket = "datagram" }
 config = { units = "ms" }
 limits = { memory = "32MiB", wall = "500ms" }
 "#;
@@ -38,7 +44,17 @@ fn every_field_is_read_and_survives_the_way_to_the_plugin_process() {
     assert_eq!(sink.limits.memory, Size(32 << 20));
     assert_eq!(json(&sink.config), r#"{"units":"ms"}"#);
     assert_eq!(json(&sink.filters[1].config()), r#"{"keep":3}"#);
-    assert_eq!(sink.wanted_env().collect::<Vec<_>>(), ["TOKEN"]);
+    assert_eq!(sink.wanted_env().collect::<Vec<_>>(), ["KEY", "TOKEN"]);
+    let names = |paths: &std::collections::BTreeSet<PathBuf>| {
+        let names = paths.iter().map(|path| path.display().to_string());
+        names.collect::<Vec<_>>().join(" ")
+    };
+    let paths = sink.paths();
+    assert_eq!(
+        names(&paths.read),
+        "/s/password /t/ca /t/cert /t/key /t/s-cert /t/s-key"
+    );
+    assert_eq!(names(&paths.write), "/run/dsd.socket /var/log/owlk8s.log");
     let json = serde_json::to_string(sink).expect("serialises");
     assert_eq!(
         &serde_json::from_str::<SinkConfig>(&json).expect("parses again"),
@@ -62,6 +78,10 @@ fn unknown_keys_are_errors_everywhere() {
         "endpoints.out = { kind = \"stdout\", path = \"x\" }",
         "endpoints.out = { kind = \"http\", url = \"http://h\", retries = 1 }",
         "endpoints.out = { kind = \"carrier-pigeon\" }",
+        "endpoints.out = { kind = \"file\", path = \"x\", rotate = 1 }",
+        "endpoints.out = { kind = \"file\", path = \"x\", permissions = \"rw\" }",
+        "endpoints.out = { kind = \"udp\", address = \"h:1\", tls = true }",
+        "endpoints.out = { kind = \"http\", url = \"http://h\", headers = { a = { vault = \"x\" } } }",
         "filters = [{ plugin = \"f\", cfg = {} }]",
         "mode = \"newest\"",
     ] {
@@ -94,7 +114,55 @@ fn each_mistake_has_one_message_that_names_sink_field_and_remedy() {
         ),
         (
             "endpoints.x = { kind = \"http\", url = \"http://u:p@h\" }",
-            "sink a: endpoints.x.url: holds a user or password; use headers, bearer_token_file or bearer_token_env",
+            "sink a: endpoints.x.url: holds a user or password; use basic, headers, bearer_token_file or bearer_token_env, which take secrets from a file or the environment",
+        ),
+        (
+            "endpoints.x = { kind = \"http\", url = \"http://u:p w@h/\" }",
+            "sink a: endpoints.x.url: holds a user or password; use basic, headers, bearer_token_file or bearer_token_env, which take secrets from a file or the environment",
+        ),
+        (
+            "endpoints.x = { kind = \"http\", url = \"http://h/write?db=x&u=me&p=hunter2\" }",
+            "sink a: endpoints.x.url: holds a secret in its parameter \"p\"; use basic, headers, bearer_token_file or bearer_token_env, which take secrets from a file or the environment",
+        ),
+        (
+            "endpoints.x = { kind = \"http\", url = \"http://h\", headers = { X-Api-Key = \"hunter2\" } }",
+            "sink a: endpoints.x.headers: \"X-Api-Key\" holds a secret in the configuration itself; write { file = \"...\" } or { env = \"...\" }",
+        ),
+        (
+            "endpoints.x = { kind = \"http\", url = \"http://h\", headers = { x = \"a\\r\\nhost: b\" } }",
+            "sink a: endpoints.x.headers: \"x\" is no HTTP header field with a legal value",
+        ),
+        (
+            "endpoints.x = { kind = \"http\", url = \"http://h\", headers = { Host = \"b\" } }",
+            "sink a: endpoints.x.headers: \"Host\" is the connection's own and cannot be set",
+        ),
+        (
+            "endpoints.x = { kind = \"http\", url = \"http://h\", bearer_token_env = \"T\", basic = { user = \"u\", password = { env = \"P\" } } }",
+            "sink a: endpoints.x: has both bearer_token_env and basic; keep one",
+        ),
+        (
+            "endpoints.x = { kind = \"http\", url = \"https://h\", client_key_file = \"k\" }",
+            "sink a: endpoints.x: has client_key_file and no client_cert_file; give both or none",
+        ),
+        (
+            "endpoints.x = { kind = \"serve\", listen = \"[::1]:1\", cert_file = \"c\" }",
+            "sink a: endpoints.x: has cert_file and no key_file; give both or none",
+        ),
+        (
+            "endpoints.x = { kind = \"udp\", address = \"statsd\" }",
+            "sink a: endpoints.x.address: \"statsd\" must be HOST:PORT, such as \"127.0.0.1:8125\"",
+        ),
+        (
+            "endpoints.x = { kind = \"udp\", address = \"h:1\", datagram = 9 }",
+            "sink a: endpoints.x.datagram: must be 64 to 65507 bytes, and is 9",
+        ),
+        (
+            "endpoints.x = { kind = \"tcp\", address = \"h:1\", ca_file = \"c\" }",
+            "sink a: endpoints.x.ca_file: has no use without TLS; add tls = true",
+        ),
+        (
+            "endpoints.x = { kind = \"file\", path = \"/x\", rotate_after = \"0s\" }",
+            "sink a: endpoints.x.rotate_after: 0 would rotate before each payload; leave it out for files of any age",
         ),
         (
             "endpoints.x = { kind = \"serve\", listen = \"[::1]:1\", path = \"x\" }",
@@ -196,4 +264,25 @@ fn each_mistake_in_the_plugins_table_names_field_and_remedy() {
         (None, None)
     );
     assert!(toml::from_str::<PluginsConfig>("cash_dir = \"\"").is_err());
+}
+
+#[test]
+fn two_endpoints_cannot_share_a_file_but_a_device() {
+    let sink = |name: &str, path: &str| {
+        format!(
+            "[[sinks]]\nname = \"{name}\"\nplugin = \"p\"\nendpoints.x = {{ kind = \"file\", path = \"{path}\" }}\n"
+        )
+    };
+    let errors = |path: &str| {
+        let text = sink("a", path) + &sink("b", path);
+        let errors = check(&parse(&text).expect("parses"));
+        errors.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        errors("/var/log/x"),
+        [
+            "sink b: endpoints.x.path: sink a writes /var/log/x already: each would rotate it away from the other; choose another file"
+        ]
+    );
+    assert_eq!(errors("/dev/null"), [""; 0]);
 }

@@ -1,5 +1,9 @@
-//! Listens for HTTP/1.1 on behalf of a responder. Bounded in connections, in time for a request's head,
-//! and deaf to bodies.
+//! Listens for HTTP/1.1 on behalf of a responder. Bounded in connections, in the size and time of a
+//! request's head, and deaf to bodies. A client that is slow, or holds connections and says nothing,
+//! keeps nobody else out: it is closed first when there is no room.
+
+mod encoding;
+mod room;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -13,17 +17,21 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
 
+use super::tls;
 use crate::bindings::types;
+use crate::config::ServeEndpoint;
+use room::{Place, Room};
 
-/// Connections of one listener at once; the next waits in the backlog.
-const CONNECTIONS: usize = 128;
-/// For a request's head; a connection that is idle for longer is closed.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
+/// Of a request's head; a larger one is answered with 431.
+const HEAD_MAX: usize = 32 << 10;
+/// Of a request's head; more are answered with 431.
+const HEADERS_MAX: usize = 100;
 /// After an error of accept, which is most often a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -39,12 +47,14 @@ pub(crate) trait Ask: Send + Sync {
 pub(crate) struct Listener {
     listener: TcpListener,
     address: SocketAddr,
-    path: Arc<str>,
+    config: ServeEndpoint,
+    tls: Option<tls::Server>,
 }
 
 impl Listener {
     /// The error says what a person has to do.
-    pub(crate) async fn bind(listen: SocketAddr, path: &str) -> Result<Self, String> {
+    pub(crate) async fn bind(config: &ServeEndpoint) -> Result<Self, String> {
+        let listen = config.listen;
         let fail = |error: std::io::Error| {
             let remedy = match error.kind() {
                 std::io::ErrorKind::AddrInUse => {
@@ -60,12 +70,17 @@ impl Listener {
             };
             format!("cannot listen on {listen}: {error} ({remedy})")
         };
+        let tls = match (&config.cert_file, &config.key_file) {
+            (Some(cert), Some(key)) => Some(tls::Server::new(cert, key)?),
+            _ => None,
+        };
         let listener = TcpListener::bind(listen).await.map_err(fail)?;
         let address = listener.local_addr().map_err(fail)?;
         Ok(Self {
             listener,
             address,
-            path: path.into(),
+            config: config.clone(),
+            tls,
         })
     }
 
@@ -75,18 +90,25 @@ impl Listener {
     }
 
     /// Answer until dropped.
-    pub(crate) async fn run(self, responder: Arc<dyn Ask>) {
-        let connections = Arc::new(Semaphore::new(CONNECTIONS));
+    pub(crate) async fn run(mut self, responder: Arc<dyn Ask>) {
+        let room = Room::new(self.config.connections);
+        let path: Arc<str> = self.config.path.as_str().into();
         loop {
-            let Ok(place) = Arc::clone(&connections).acquire_owned().await else {
-                return;
-            };
             match self.listener.accept().await {
                 Ok((stream, _)) => {
-                    let serve = serve(stream, Arc::clone(&self.path), Arc::clone(&responder));
+                    let place = room.enter().await;
+                    let tls = self
+                        .tls
+                        .as_mut()
+                        .map(|tls| TlsAcceptor::from(tls.current()));
+                    let (path, responder) = (Arc::clone(&path), Arc::clone(&responder));
+                    let idle = self.config.idle;
                     tokio::spawn(async move {
-                        serve.await;
-                        drop(place);
+                        tokio::select! {
+                            () = connection(stream, tls, &place, path, responder) => {}
+                            () = place.asked_to_leave() => {}
+                            () = place.idle_for(idle) => {}
+                        }
                     });
                 }
                 Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
@@ -95,36 +117,82 @@ impl Listener {
     }
 }
 
-async fn serve(stream: TcpStream, path: Arc<str>, responder: Arc<dyn Ask>) {
+/// An error of it is the client's: it went away, or spoke no TLS or no HTTP.
+async fn connection(
+    stream: TcpStream,
+    tls: Option<TlsAcceptor>,
+    place: &Place,
+    path: Arc<str>,
+    responder: Arc<dyn Ask>,
+) {
+    match tls {
+        None => serve(stream, place, path, responder).await,
+        Some(tls) => {
+            if let Ok(stream) = tls.accept(stream).await {
+                serve(stream, place, path, responder).await;
+            }
+        }
+    }
+}
+
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    place: &Place,
+    path: Arc<str>,
+    responder: Arc<dyn Ask>,
+) {
     let service = service_fn(|request: Request<Incoming>| {
         let (path, responder) = (Arc::clone(&path), Arc::clone(&responder));
         async move {
+            let _answering = place.answering();
             let answer = match is_under(request.uri().path(), &path) {
-                true => response(responder.ask(lowered(&request)).await),
+                true => {
+                    let gzip = encoding::takes_gzip(request.headers());
+                    let answer = responder.ask(lowered(&request)).await;
+                    encoding::encode(response(answer), gzip).await
+                }
                 false => not_found(&path),
             };
-            Ok::<_, Infallible>(answer)
+            Ok::<_, Infallible>(answer.map(Full::new))
         }
     });
-    // An error here is the client's: it went away, or spoke no HTTP.
+    // The place bounds the time: a head that does not come is an idle connection.
     let _ = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(None)
+        .max_header_size(HEAD_MAX)
+        .max_headers(HEADERS_MAX)
         .serve_connection(TokioIo::new(stream), service)
         .await;
 }
 
-/// `/metrics` and `/metrics/x` are under `/metrics`; all is under `/`.
+/// `/metrics` and `/metrics/x` are under `/metrics`; all is under `/`, but what climbs.
 fn is_under(path: &str, root: &str) -> bool {
     let root = root.trim_end_matches('/');
-    path.strip_prefix(root)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    let below = path
+        .strip_prefix(root)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    below && !path.split(['/', '\\']).any(climbs)
 }
 
+/// `..`, also written with percent signs, and with what others read as slashes.
+fn climbs(segment: &str) -> bool {
+    let segment = segment.to_ascii_lowercase().replace("%2e", ".");
+    segment
+        .split("%2f")
+        .flat_map(|part| part.split("%5c"))
+        .any(|part| part == "..")
+}
+
+/// HEAD becomes GET: the body that it makes is left out when it is sent, its length is not.
 fn lowered(request: &Request<Incoming>) -> types::Request {
     let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let method = match *request.method() {
+        Method::HEAD => Method::GET.to_string(),
+        ref method => method.to_string(),
+    };
     types::Request {
-        method: request.method().to_string(),
+        method,
         target: request
             .uri()
             .path_and_query()
@@ -137,9 +205,28 @@ fn lowered(request: &Request<Incoming>) -> types::Request {
     }
 }
 
-/// Fields that are no HTTP, or that only the host can know, are left out.
-fn response(from: types::Response) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(from.body)));
+/// What is wrong with a responder's answer; none where it is HTTP.
+pub(crate) fn fault(response: &types::Response) -> Option<String> {
+    if !(200..=599).contains(&response.status) {
+        return Some(format!(
+            "answers with status {}, and 200 to 599 are legal",
+            response.status
+        ));
+    }
+    let illegal = response.headers.iter().find(|(name, value)| {
+        HeaderName::from_bytes(name.as_bytes()).is_err() || HeaderValue::from_str(value).is_err()
+    });
+    illegal.map(|(name, _)| {
+        format!(
+            "answers with header {:?}, whose name or value is no HTTP (a line break, perhaps)",
+            crate::guest::printable(name, 100)
+        )
+    })
+}
+
+/// Fields that only the host can know are left out.
+fn response(from: types::Response) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(from.body));
     *response.status_mut() =
         StatusCode::from_u16(from.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     for (name, value) in from.headers {
@@ -156,49 +243,13 @@ fn response(from: types::Response) -> Response<Full<Bytes>> {
     response
 }
 
-fn not_found(path: &str) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(format!(
+fn not_found(path: &str) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(format!(
         "not found; this listener answers {path}\n"
-    ))));
+    )));
     *response.status_mut() = StatusCode::NOT_FOUND;
     response
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn path_takes_itself_and_what_is_below_it() {
-        for (path, root, taken) in [
-            ("/metrics", "/metrics", true),
-            ("/metrics/", "/metrics", true),
-            ("/metrics/x", "/metrics", true),
-            ("/metricsx", "/metrics", false),
-            ("/", "/metrics", false),
-            ("/anything", "/", true),
-            ("/a", "/a/", true),
-        ] {
-            assert_eq!(is_under(path, root), taken, "{path} under {root}");
-        }
-    }
-
-    #[tokio::test]
-    async fn taken_port_is_named_with_its_remedy() {
-        let first = Listener::bind("127.0.0.1:0".parse().unwrap(), "/")
-            .await
-            .unwrap();
-        let error = Listener::bind(first.address(), "/").await.err().unwrap();
-        assert!(
-            error.starts_with(&format!(
-                "cannot listen on {}: Address already in use",
-                first.address()
-            )),
-            "{error}"
-        );
-        assert!(
-            error.ends_with("(another process listens there: choose a free port)"),
-            "{error}"
-        );
-    }
-}
+mod tests;

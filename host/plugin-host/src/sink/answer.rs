@@ -16,7 +16,7 @@ use crate::call::Answer;
 use crate::chain::Chain;
 use crate::config::Endpoint;
 use crate::desk::Desk;
-use crate::endpoints::serve::{Ask, Listener};
+use crate::endpoints::serve::{self, Ask, Listener};
 use crate::status::SinkState;
 use crate::tables::Tables;
 
@@ -41,10 +41,10 @@ pub(super) async fn run(start: &Start, chain: Arc<Chain>) -> Result<(), String> 
     });
     // Windows are taken while the listeners are still waiting for their address.
     let follow = follow(Arc::clone(&start.mailbox), Arc::clone(&responder));
-    let serve = serve(start, Arc::clone(&responder));
+    let listen = serve(start, Arc::clone(&responder));
     tokio::select! {
         () = follow => Ok(()),
-        result = serve => result,
+        result = listen => result,
         _ = drain.wait_for(|drain| *drain) => Ok(()),
     }
 }
@@ -73,7 +73,7 @@ async fn follow(mailbox: Arc<Mailbox>, responder: Arc<Responder>) {
             Ok(tables) => {
                 *lock(&responder.tables) = Some(tables);
                 let acknowledged = mailbox.windows().acknowledge(&attempt);
-                responder.desk.acknowledged(acknowledged);
+                responder.desk.acknowledged(acknowledged, attempt.gap);
             }
             Err(fault) => {
                 mailbox.windows().abandon(attempt);
@@ -113,8 +113,8 @@ async fn serve(start: &Start, responder: Arc<Responder>) -> Result<(), String> {
 async fn listen(start: &Start) -> Result<Vec<Listener>, String> {
     let mut listeners = Vec::new();
     for (name, endpoint) in &start.config().endpoints {
-        if let Endpoint::Serve { listen, path } = endpoint {
-            let listener = Listener::bind(*listen, path).await;
+        if let Endpoint::Serve(serve) = endpoint {
+            let listener = Listener::bind(serve).await;
             listeners.push(listener.map_err(|why| format!("endpoints.{name}: {why}"))?);
         }
     }
@@ -183,14 +183,10 @@ impl Responder {
     }
 
     fn legal(&self, response: Response) -> Result<Response, String> {
-        let status = response.status;
-        if (200..=599).contains(&status) {
-            return Ok(response);
+        match serve::fault(&response) {
+            None => Ok(response),
+            Some(fault) => Err(format!("plugin {} {fault}", self.chain.plugin())),
         }
-        Err(format!(
-            "plugin {} answers with status {status}, and 200 to 599 are legal",
-            self.chain.plugin()
-        ))
     }
 
     /// While the breaker is open no filter is called, so windows wait; without filters none has to.

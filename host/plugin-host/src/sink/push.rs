@@ -16,7 +16,8 @@ use crate::bindings::types::{Outcome, Payload};
 use crate::call::Answer;
 use crate::chain::Chain;
 use crate::desk::Desk;
-use crate::endpoints::{Delivery, Outlet};
+use crate::endpoints::{Delivery, Outlet, Progress};
+use crate::frames::Attempting;
 use crate::status::SinkState;
 use crate::tables::Tables;
 
@@ -43,7 +44,10 @@ pub(super) async fn run(start: &Start, chain: Arc<Chain>) -> Result<(), String> 
         guarded,
         backoff: Backoff::new(RETRY.0, RETRY.1),
         not_before: None,
+        failing_since: None,
+        retry_for: start.config().retry_for,
         held: None,
+        earlier: start.resume.attempting.clone(),
     };
     let mut drain = start.drain.clone();
     while !*drain.borrow_and_update() {
@@ -72,7 +76,12 @@ struct Push {
     backoff: Backoff,
     /// Set by a failed delivery.
     not_before: Option<Instant>,
+    /// The first failure of the window on its way.
+    failing_since: Option<Instant>,
+    retry_for: Duration,
     held: Option<Held>,
+    /// What an earlier process had on its way.
+    earlier: Option<Attempting>,
 }
 
 /// A window that did not arrive yet.
@@ -80,6 +89,8 @@ struct Held {
     attempt: Attempt,
     /// None: an exporter is to be called again with it.
     payloads: Option<VecDeque<Payload>>,
+    /// Of the first of them.
+    progress: Progress,
     arrived: usize,
 }
 
@@ -125,8 +136,9 @@ impl Push {
             Some(Held {
                 attempt,
                 payloads: Some(payloads),
+                progress,
                 arrived,
-            }) => self.deliver(attempt, payloads, arrived).await,
+            }) => self.deliver(attempt, payloads, progress, arrived).await,
             Some(Held {
                 attempt,
                 payloads: None,
@@ -135,13 +147,46 @@ impl Push {
             None => {
                 let taken = self.mailbox.windows().take();
                 if let Some(attempt) = taken {
-                    self.desk.attempting(attempt.window.sequence);
+                    self.announce(attempt.window.sequence).await;
                     self.call(attempt).await;
                 }
             }
         }
         let dropped = self.mailbox.windows().dropped();
         self.desk.dropped(dropped);
+    }
+
+    /// Before anything of a window is delivered: how to deliver the same once more. One that an earlier
+    /// process announced keeps what that said, and its files are looked through for it.
+    async fn announce(&mut self, sequence: u64) {
+        let earlier = self.earlier.take();
+        let marks = match earlier.filter(|earlier| earlier.sequence == sequence) {
+            Some(earlier) => {
+                for (name, outlet) in &mut self.outlets {
+                    if let (Outlet::File(file), Some(mark)) = (outlet, earlier.marks.get(name)) {
+                        file.resume(*mark);
+                    }
+                }
+                earlier.marks
+            }
+            None => {
+                let mark = |(name, outlet): (&String, &Outlet)| match outlet {
+                    Outlet::File(file) => Some((name.clone(), file.mark()?)),
+                    _ => None,
+                };
+                self.outlets.iter().filter_map(mark).collect()
+            }
+        };
+        self.desk.attempting(sequence, marks).await;
+    }
+
+    /// What comes next was written by no earlier process.
+    fn is_new(&mut self) {
+        for outlet in self.outlets.values_mut() {
+            if let Outlet::File(file) = outlet {
+                file.resumed();
+            }
+        }
     }
 
     async fn call(&mut self, attempt: Attempt) {
@@ -162,7 +207,10 @@ impl Push {
             Ok(answer) => {
                 self.guarded.success();
                 match answer {
-                    Answer::Payloads(payloads) => self.deliver(attempt, payloads.into(), 0).await,
+                    Answer::Payloads(payloads) => {
+                        let progress = Progress::default();
+                        self.deliver(attempt, payloads.into(), progress, 0).await;
+                    }
                     Answer::Outcome(outcome) => self.sent(attempt, outcome),
                     _ => unreachable!("a formatter gives payloads, an exporter an outcome"),
                 }
@@ -189,6 +237,7 @@ impl Push {
         &mut self,
         attempt: Attempt,
         mut payloads: VecDeque<Payload>,
+        mut progress: Progress,
         mut arrived: usize,
     ) {
         let mut refused = false;
@@ -197,16 +246,33 @@ impl Push {
                 unreachable!("names were checked when the plugin gave the payloads");
             };
             let of_endpoint = |why: &str| format!("endpoint {}: {why}", payload.endpoint);
-            match outlet.deliver(payload).await {
+            let bytes = payload.body.len() as u64;
+            let delivery = outlet.deliver(payload, &mut progress).await;
+            let delivery = match delivery {
+                Delivery::Retry(why, _) if self.is_over() => {
+                    Delivery::Refused(format!("{why}; given up ({})", self.over()))
+                }
+                delivery => delivery,
+            };
+            match delivery {
                 Delivery::Arrived => {
-                    let bytes = payload.body.len() as u64;
                     self.desk
                         .count(|counters| counters.bytes_delivered += bytes);
                     arrived += 1;
                 }
+                Delivery::ArrivedBut(lines, why) => {
+                    self.desk.fault(&of_endpoint(&why), |counters| {
+                        counters.bytes_delivered += bytes;
+                        counters.lines_left_out += lines;
+                        counters.sink_faults += 1;
+                    });
+                    arrived += 1;
+                }
                 Delivery::Refused(why) => {
-                    self.desk
-                        .fault(&of_endpoint(&why), |counters| counters.sink_faults += 1);
+                    self.desk.fault(&of_endpoint(&why), |counters| {
+                        counters.payloads_refused += 1;
+                        counters.sink_faults += 1;
+                    });
                     refused = true;
                 }
                 Delivery::Retry(why, after) => {
@@ -214,12 +280,14 @@ impl Push {
                     self.held = Some(Held {
                         attempt,
                         payloads: Some(payloads),
+                        progress,
                         arrived,
                     });
                     return self.sink_fault(&why, after);
                 }
             }
             payloads.pop_front();
+            progress = Progress::default();
         }
         if refused && arrived == 0 {
             self.abandon(attempt)
@@ -245,9 +313,15 @@ impl Push {
             }
             Outcome::Retry(after_ms) => {
                 let why = format!("plugin {} asks to try again later", self.chain.plugin());
+                if self.is_over() {
+                    let text = format!("{why}; given up ({})", self.over());
+                    self.desk.fault(&text, |counters| counters.sink_faults += 1);
+                    return self.abandon(attempt);
+                }
                 self.held = Some(Held {
                     attempt,
                     payloads: None,
+                    progress: Progress::default(),
                     arrived: 0,
                 });
                 self.sink_fault(&why, Some(Duration::from_millis(after_ms)));
@@ -265,14 +339,29 @@ impl Push {
     }
 
     fn acknowledge(&mut self, attempt: &Attempt) {
+        self.failing_since = None;
         self.backoff.reset();
+        self.is_new();
         let acknowledged = self.mailbox.windows().acknowledge(attempt);
-        self.desk.acknowledged(acknowledged);
+        self.desk.acknowledged(acknowledged, attempt.gap);
         self.desk.state(SinkState::Active, "");
     }
 
     fn abandon(&mut self, attempt: Attempt) {
+        self.failing_since = None;
+        self.is_new();
+        self.desk.abandoned();
         self.mailbox.windows().abandon(attempt);
+    }
+
+    /// Whether the window has been tried for long enough; asked after each failure.
+    fn is_over(&mut self) -> bool {
+        let since = self.failing_since.get_or_insert_with(Instant::now);
+        since.elapsed() >= self.retry_for
+    }
+
+    fn over(&self) -> String {
+        format!("retry_for is {:?}", self.retry_for)
     }
 
     fn sink_fault(&mut self, why: &str, after: Option<Duration>) {

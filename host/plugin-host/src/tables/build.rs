@@ -32,6 +32,9 @@ impl Tables {
                 end_unix_ns: attempt.window.end.0,
                 sequence: attempt.window.sequence,
                 merged: attempt.window.merged,
+                gap_ns: attempt
+                    .gap
+                    .map_or(0, |gap| u64::try_from(gap.as_nanos()).unwrap_or(u64::MAX)),
             },
             temporality: match snapshot.temporality {
                 Temporality::Cumulative => wit::Temporality::Cumulative,

@@ -188,3 +188,33 @@ async fn endpoint_that_is_away_does_not_repeat_the_window_for_the_other_one() {
     assert_eq!(host.read("first"), "window=1\nwindow=2\n");
     assert_eq!(*second.lock().unwrap(), ["window=1\n", "window=2\n"]);
 }
+
+/// A payload that its backend fails on each time must not hold up those behind it for ever.
+#[tokio::test]
+async fn window_that_fails_for_too_long_is_given_up_and_in_delta_its_counts_come_with_the_next() {
+    let status = Arc::new(Mutex::new("503 Service Unavailable"));
+    let (every_url, every) = backend(Arc::clone(&status)).await;
+    let (delta_url, delta) = backend(Arc::clone(&status)).await;
+    let patience = |sink: String| sink.replace("queue = 3", "queue = 3\nretry_for = \"0s\"");
+    let host = start(&format!(
+        "{}{}",
+        patience(sink("every", "every-window", &every_url)),
+        patience(sink("delta", "delta", &delta_url))
+    ));
+    host.offer(1, 10);
+    for name in ["every", "delta"] {
+        let status = host
+            .until(name, |status| status.counters.payloads_refused == 1)
+            .await;
+        let text = "answered 503 Service Unavailable; given up (retry_for is 0ns)";
+        assert!(status.last_error.ends_with(text), "{}", status.last_error);
+    }
+    *status.lock().unwrap() = "200 OK";
+    host.offer(2, 30);
+    host.delivered("every", 2).await;
+    host.delivered("delta", 2).await;
+    assert_eq!(*every.lock().unwrap(), ["window=2 targets=1 requests=30\n"]);
+    assert_eq!(*delta.lock().unwrap(), ["window=2 targets=1 requests=30\n"]);
+    assert_eq!(host.sink("every").counters.windows_dropped, 1);
+    assert_eq!(host.sink("delta").counters.windows_dropped, 0);
+}

@@ -41,8 +41,9 @@ pub(crate) fn start(sinks: &str) -> Host {
     start_in(sinks, tempfile::tempdir().unwrap())
 }
 
-/// The same in a directory that has something in it already.
+/// The same in a directory, where positions are kept as well.
 pub(crate) fn start_in(sinks: &str, dir: tempfile::TempDir) -> Host {
+    std::fs::create_dir_all(dir.path().join("state")).unwrap();
     let host = PluginHost::start(options(sinks, &dir)).unwrap();
     Host { host, dir }
 }

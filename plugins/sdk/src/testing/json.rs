@@ -22,6 +22,8 @@ struct Window {
     end: u64,
     sequence: u64,
     merged: u32,
+    #[serde(default)]
+    gap_ns: u64,
 }
 
 #[derive(Deserialize)]
@@ -251,6 +253,7 @@ impl From<Window> for records::Window {
             end_unix_ns: window.end,
             sequence: window.sequence,
             merged: window.merged,
+            gap_ns: window.gap_ns,
         }
     }
 }

@@ -5,8 +5,10 @@ use owlk8s_model::TargetSnapshot;
 use tokio::io::AsyncReadExt;
 
 use super::*;
+use crate::agent::state::Saved;
 use crate::authority::Ceiling;
 use crate::config::SinkConfig;
+use crate::frames::Base;
 use crate::tables::fixtures::{snapshot, target};
 
 /// A target with `mark` in each of its strings.
@@ -32,7 +34,7 @@ fn sinks(text: &str) -> Vec<SinkConfig> {
 
 /// All frames with windows that a plugin process is sent, each as it is on the wire.
 async fn frames_of(sinks: &[SinkConfig], windows: u64) -> Vec<(ToChild, Vec<u8>)> {
-    let memory = Memory::new(sinks);
+    let memory = Memory::new(sinks, &Saved::default());
     let (_drain, draining) = watch::channel(None);
     let (ours, theirs) = StdUnixStream::pair().unwrap();
     theirs.set_nonblocking(true).unwrap();
@@ -121,7 +123,29 @@ async fn sinks_that_see_the_same_share_a_frame() {
         .map(|(sinks, _)| sinks)
         .collect();
     assert_eq!(shared, [["one", "two"]]);
-    assert!(views.cut_for("off", &snapshot(1, Vec::new())).is_none());
+    let base = |sink: &str| Base {
+        sink: sink.to_owned(),
+        ..Base::default()
+    };
+    assert!(views.cut_base(base("one")).is_some() && views.cut_base(base("off")).is_none());
+}
+
+#[test]
+fn what_departed_is_cut_to_what_the_sink_may_see() {
+    let sinks = sinks("[[sinks]]\nname = \"one\"\nplugin = \"p\"\nselect.namespaces = [\"a\"]\n");
+    let views = Views::of(&sinks, &Ceiling::default());
+    let base = Base {
+        sink: "one".to_owned(),
+        departed: vec![(1, marked("a", "alice", 1)), (2, marked("b", "bob", 1))],
+        ..Base::default()
+    };
+    let cut = views.cut_base(base).unwrap();
+    let shown = format!("{cut:?}");
+    assert_eq!(cut.departed.len(), 1);
+    assert!(
+        shown.contains("alice") && !shown.contains("bob") && !shown.contains("-veth"),
+        "{shown}"
+    );
 }
 
 /// What least data costs the agent: `cargo test --release -p owlk8s-plugin-host -- --ignored --nocapture cost_of`.

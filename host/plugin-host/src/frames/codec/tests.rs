@@ -45,7 +45,10 @@ fn report() -> SinkReport {
             listening: vec!["127.0.0.1:1".to_owned()],
             ..SinkStatus::starting(&sink)
         },
-        attempting: Some(3),
+        attempting: Some(Attempting {
+            sequence: 3,
+            ..Attempting::default()
+        }),
         acknowledged: None,
         states: vec![vec![1, 2], vec![]],
     }
