@@ -166,7 +166,7 @@ impl Windows {
             }
             // It is nowhere any more.
             Again::Awaited(awaited) if awaited < sequence => self.again = Again::Nothing,
-            (None, None) => {}
+            _ => {}
         }
         self.queue.push_back(snapshot);
         while self.queue.len() > self.capacity {
@@ -202,7 +202,7 @@ impl Windows {
                 window.merged = merged(first.sequence.saturating_sub(1));
                 window.start = first.start;
             }
-            _ => {}
+            (None, None) => {}
         }
         Some(Attempt {
             snapshot,

@@ -11,7 +11,7 @@ use crate::call::{Answer, Ask, Call, Instance};
 use crate::config::Limits;
 use crate::engine::Runtime;
 use crate::guest::World;
-use crate::plugin::Plugin;
+use crate::plugin::{Fetcher, Plugin};
 use crate::status::PluginKind;
 use crate::tables::Tables;
 
@@ -37,11 +37,10 @@ impl Window {
 impl Guest {
     /// Find and compile it; how long that took.
     pub fn load(component: &Path) -> Result<(Self, Duration), String> {
-        let runtime = Runtime::new().map_err(|error| format!("{error:#}"))?;
+        let runtime = Runtime::new(Fetcher::Here).map_err(|error| format!("{error:#}"))?;
         let began = Instant::now();
         let reference = component.display().to_string();
-        let plugin =
-            Plugin::load(&runtime, &reference, None, &[]).map_err(|error| error.to_string())?;
+        let plugin = Plugin::load(&runtime, &reference, None)?;
         let took = began.elapsed();
         let limits = Limits {
             memory: crate::Size(1 << 30),

@@ -42,7 +42,7 @@ impl Views {
         let (view, _) = self
             .0
             .iter()
-            .find(|(_, sinks)| sinks.iter().any(|name| *name == base.sink))?;
+            .find(|(_, sinks)| sinks.contains(&base.sink))?;
         let departed = base.departed.iter();
         let departed =
             departed.filter_map(|(sequence, target)| Some((*sequence, view.cut_one(target)?)));

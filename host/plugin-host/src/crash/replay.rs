@@ -8,7 +8,7 @@ use crate::bindings::types::Request;
 use crate::call::{Ask, Call};
 use crate::engine::Runtime;
 use crate::guest::World;
-use crate::plugin::Plugin;
+use crate::plugin::{Fetcher, Plugin};
 use crate::status::PluginKind;
 use crate::tables::Tables;
 
@@ -51,15 +51,15 @@ pub async fn replay(
     component: &Path,
     config: &str,
 ) -> Result<Replayed, ReplayError> {
-    let runtime = Runtime::new().map_err(|error| ReplayError::Runtime(format!("{error:#}")))?;
+    let runtime =
+        Runtime::new(Fetcher::Here).map_err(|error| ReplayError::Runtime(format!("{error:#}")))?;
     let path = component.display().to_string();
     let reference = if path.contains('/') {
         path.clone()
     } else {
         format!("./{path}")
     };
-    let plugin = Plugin::load(&runtime, &reference, None, &[])
-        .map_err(|error| ReplayError::Plugin(error.to_string()))?;
+    let plugin = Plugin::load(&runtime, &reference, None).map_err(ReplayError::Plugin)?;
     if plugin.kind() != report.kind {
         return Err(ReplayError::Kind {
             path,

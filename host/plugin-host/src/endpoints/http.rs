@@ -167,10 +167,11 @@ impl Http {
             .headers()
             .get(RETRY_AFTER)
             .and_then(|value| retry_after(value, SystemTime::now()));
-        let redirect = status
-            .is_redirection()
-            .then(|| points_to(response.headers()))
-            .unwrap_or_default();
+        let redirect = if status.is_redirection() {
+            points_to(response.headers())
+        } else {
+            String::new()
+        };
         // Read to its end, so that the connection can be used again.
         let body = Limited::new(response.into_body(), ANSWER_MAX)
             .collect()

@@ -1,5 +1,6 @@
 //! Where the plugin process has its components from: it opens no file and compiles nothing, it asks the
-//! agent, and gets machine code that the compile child made.
+//! agent, and gets machine code that the compile child made. A process of a person's own, which replays a crash
+//! or measures, does both by itself.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -9,12 +10,19 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use super::{LoadError, check_header};
 use crate::agent::ARTIFACT_MAX;
+use crate::engine;
 use crate::frames::{self, Artifact, FETCH_MAX, FETCHED_MAX, Fetch, Fetched, rights};
 
-/// The connection over which the agent is asked.
+/// Where components come from.
 #[derive(Clone, Debug)]
-pub(crate) struct Fetcher(Arc<OwnedFd>);
+pub(crate) enum Fetcher {
+    /// The agent is asked over this connection.
+    Agent(Arc<OwnedFd>),
+    /// They are read and compiled in this process.
+    Here,
+}
 
 /// A component as the agent knows it, and its machine code; empty where that is damaged.
 pub(crate) struct Machine {
@@ -25,12 +33,16 @@ pub(crate) struct Machine {
 
 impl Fetcher {
     pub(crate) fn new(control: OwnedFd) -> Self {
-        Self(Arc::new(control))
+        Self::Agent(Arc::new(control))
     }
 
     /// Blocks for as long as the compiler takes. The error says what a person has to do.
     pub(crate) fn fetch(&self, fetch: &Fetch) -> Result<Machine, String> {
-        let handed = self.ask(fetch).map_err(|error| {
+        let control = match self {
+            Self::Agent(control) => control,
+            Self::Here => return compile_here(&fetch.reference),
+        };
+        let handed = ask(control, fetch).map_err(|error| {
             let plugin = &fetch.reference;
             format!("the agent does not hand over plugin {plugin}: {error}")
         })??;
@@ -53,24 +65,49 @@ impl Fetcher {
             code,
         })
     }
+}
 
-    fn ask(&self, fetch: &Fetch) -> io::Result<Result<Handed, String>> {
-        let (mut ours, theirs) = UnixStream::pair()?;
-        rights::send(&self.0, Some(theirs.as_fd()))?;
-        drop(theirs);
-        frames::write_blocking(&mut ours, fetch, FETCH_MAX).map_err(io::Error::other)?;
-        let (code, component) = (rights::receive(&ours)?, rights::receive(&ours)?);
-        let fetched = frames::read_blocking(&mut ours, FETCHED_MAX).map_err(io::Error::other)?;
-        match (fetched, code, component) {
-            (Fetched::Ready(artifact), Some(code), Some(component)) => Ok(Ok(Handed {
-                artifact,
-                code,
-                component,
-            })),
-            (Fetched::Refused(why), ..) => Ok(Err(why)),
-            (Fetched::Ready(_), ..) => Err(io::Error::other("it sent no file")),
-        }
+fn ask(control: &OwnedFd, fetch: &Fetch) -> io::Result<Result<Handed, String>> {
+    let (mut ours, theirs) = UnixStream::pair()?;
+    rights::send(control, Some(theirs.as_fd()))?;
+    drop(theirs);
+    frames::write_blocking(&mut ours, fetch, FETCH_MAX).map_err(io::Error::other)?;
+    let (code, component) = (rights::receive(&ours)?, rights::receive(&ours)?);
+    let fetched = frames::read_blocking(&mut ours, FETCHED_MAX).map_err(io::Error::other)?;
+    match (fetched, code, component) {
+        (Fetched::Ready(artifact), Some(code), Some(component)) => Ok(Ok(Handed {
+            artifact,
+            code,
+            component,
+        })),
+        (Fetched::Refused(why), ..) => Ok(Err(why)),
+        (Fetched::Ready(_), ..) => Err(io::Error::other("it sent no file")),
     }
+}
+
+/// The component in the file `path`.
+fn compile_here(path: &str) -> Result<Machine, String> {
+    let component = std::fs::read(path).map_err(|error| {
+        let (path, problem) = (path.to_owned(), error.to_string());
+        LoadError::Read { path, problem }.to_string()
+    })?;
+    check_header(path, &component).map_err(|error| error.to_string())?;
+    let code = engine::of_plugins()
+        .and_then(|engine| engine.precompile_component(&component))
+        .map_err(|error| {
+            let (path, problem) = (path.to_owned(), format!("{error:#}"));
+            LoadError::Compile { path, problem }.to_string()
+        })?;
+    Ok(Machine {
+        artifact: Artifact {
+            path: path.to_owned(),
+            digest: format!("sha256:{:x}", Sha256::digest(&component)),
+            size_bytes: component.len() as u64,
+            code_digest: format!("{:x}", Sha256::digest(&code)),
+        },
+        component,
+        code,
+    })
 }
 
 /// What the agent handed over.

@@ -92,34 +92,18 @@ impl Reach {
     }
 
     fn add(&mut self, sink: &SinkConfig) {
-        for http in &sink.grant.http {
-            let files = [
-                &http.bearer_token_file,
-                &http.ca_file,
-                &http.client_cert_file,
-                &http.client_key_file,
-            ];
-            self.reads
-                .extend(files.into_iter().flatten().map(|file| to_read(file)));
-        }
+        let paths = sink.paths();
+        self.reads
+            .extend(paths.read.iter().map(|file| to_read(file)));
+        self.writes.extend(paths.write);
+        let is_unix = |endpoint: &Endpoint| matches!(endpoint, Endpoint::Unix(_));
+        self.unix_sockets |= sink.endpoints.values().any(is_unix);
         let calls = sink.filters.len() as u64 + 1;
         let guests = sink.limits.memory.0.saturating_mul(calls);
         self.memory = self
             .memory
             .saturating_add(guests)
             .saturating_add(sink.limits.output.0);
-        for endpoint in sink.endpoints.values() {
-            match endpoint {
-                Endpoint::File { path } => {
-                    self.writes.insert(path.clone());
-                }
-                Endpoint::Http(http) => {
-                    let files = http.bearer_token_file.iter().chain(&http.ca_file);
-                    self.reads.extend(files.map(|file| to_read(file)));
-                }
-                Endpoint::Stdout {} | Endpoint::Stderr {} | Endpoint::Serve { .. } => {}
-            }
-        }
     }
 }
 

@@ -66,6 +66,7 @@ impl Tables {
             ips: target.ips.iter().filter_map(|ip| ip.parse().ok()).collect(),
             labels: self.columns.iter().filter_map(label).collect(),
             interface: String::new(),
+            since: UnixNanos(target.since_unix_ns),
             status: match target.status {
                 wit::Status::Active => Status::Active,
                 wit::Status::Waiting => Status::Waiting,

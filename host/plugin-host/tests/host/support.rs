@@ -98,7 +98,7 @@ impl Host {
     pub(crate) async fn until(
         &self,
         name: &str,
-        wanted: impl Fn(&SinkStatus) -> bool,
+        mut wanted: impl FnMut(&SinkStatus) -> bool,
     ) -> SinkStatus {
         let began = Instant::now();
         loop {

@@ -14,9 +14,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::frames::{
-    Artifact, CompileOrder, Configure, FETCH_MAX, FETCHED_MAX, Fetch, Fetched, Hello, Level,
-    ORDER_MAX, PARTS_MAX, REPORTS_MAX, Resume, SinkReport, TO_AGENT_MAX, TO_CHILD_MAX, ToAgent,
-    ToChild,
+    Artifact, Attempting, Base, CompileOrder, Configure, FETCH_MAX, FETCHED_MAX, Fetch, Fetched,
+    Hello, Level, ORDER_MAX, PARTS_MAX, REPORTS_MAX, Resume, SinkReport, TO_AGENT_MAX,
+    TO_CHILD_MAX, ToAgent, ToChild,
 };
 use crate::tables::fixtures::{snapshot, target};
 use crate::{PluginKind, PluginStatus, SandboxStatus, SinkConfig, SinkStatus};
@@ -94,7 +94,7 @@ fn to_agent() -> Vec<ToAgent> {
 fn to_child() -> Vec<ToChild> {
     let configure = Configure {
         sinks: "[]".to_owned(),
-        secrets: BTreeMap::from([("TOKEN".to_owned(), "secret".to_owned())]),
+        secrets: BTreeMap::from([("TOKEN".to_owned(), "secret".to_owned().into())]),
         resume: BTreeMap::from([("log".to_owned(), Resume::default())]),
         ..Configure::default()
     };
@@ -103,11 +103,15 @@ fn to_child() -> Vec<ToChild> {
     vec![
         ToChild::Hello(Hello::ours()),
         ToChild::Configure(Box::new(configure)),
-        ToChild::Snapshot(std::sync::Arc::clone(&snapshot)),
-        ToChild::Base {
-            sink: "log".to_owned(),
-            snapshot,
+        ToChild::Snapshot {
+            sinks: vec!["log".to_owned()],
+            snapshot: std::sync::Arc::clone(&snapshot),
         },
+        ToChild::Base(Box::new(Base {
+            sink: "log".to_owned(),
+            acknowledged: Some(snapshot),
+            ..Base::default()
+        })),
         ToChild::Drain {
             within: Duration::from_secs(5),
         },
