@@ -7,10 +7,11 @@
 //!                                                   mailbox -> filters -> plugin -> endpoint
 //! ```
 //!
-//! The agent's side ([`PluginHost`]) spawns the process from its own binary, restarts it, finds and keeps the
-//! components, which a further child ([`compile_process`]) compiles, and keeps all that must not die with it. The child's side ([`plugin_process`]) knows wasmtime; guests get a fresh
-//! instance for each call, limits in memory, processor time, wall time and output, and no ambient
-//! authority at all: endpoints belong to the host. What an exporter may reach is decided
+//! The agent's side ([`PluginHost`]) spawns the process from its own binary, restarts it, and keeps all that
+//! must not die with it: components, too, which a further child ([`compile_process`]) compiles. The plugin
+//! process ([`plugin_process`]) is sealed and knows wasmtime; guests get a fresh instance for each call,
+//! limits in memory, processor time, wall time and output, and no ambient authority at all: endpoints
+//! belong to the host. What an exporter may reach is decided
 //! by [`Authority`].
 
 #![cfg_attr(

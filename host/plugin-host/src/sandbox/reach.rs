@@ -29,10 +29,9 @@ const SHARED: [&str; 16] = [
 /// Data of the process beside its guests: windows that wait, compiled code, stacks, buffers of endpoints.
 const OWN_MEMORY: u64 = 2 << 30;
 
-/// What a plugin process may reach outside itself, as its configuration names it: by endpoints, and for the origins
-/// that are granted to exporters. The process is sealed
-/// with one, for good: a configuration whose reach is not [covered](Reach::covers) by it needs a new
-/// process.
+/// What a plugin process may reach outside itself, as its configuration names it: by endpoints, and for the
+/// origins that are granted to exporters. The process is sealed with one, for good: a configuration whose
+/// reach is not [covered](Reach::covers) by it needs a new process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Reach {
     reads: BTreeSet<PathBuf>,

@@ -188,9 +188,14 @@ async fn sinks_that_cannot_be_meant_do_not_start() {
     let error = PluginHost::start(options(&format!("{GOOD}{GOOD}"), &dir))
         .err()
         .unwrap();
-    assert!(matches!(&error, StartError::Config(errors) if errors.len() == 1));
+    assert!(matches!(&error, StartError::Config(errors) if errors.len() == 2));
     assert_eq!(
         error.to_string(),
-        "sink good: name: another sink has the same name; names must differ"
+        format!(
+            "sink good: name: another sink has the same name; names must differ\n\
+             sink good: endpoints.out.path: sink good writes {}/good already: each would rotate it away from the \
+             other; choose another file",
+            dir.path().display()
+        )
     );
 }

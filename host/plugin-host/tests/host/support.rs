@@ -43,7 +43,7 @@ pub(crate) fn start(sinks: &str) -> Host {
 
 /// The same in a directory, where positions are kept as well.
 pub(crate) fn start_in(sinks: &str, dir: tempfile::TempDir) -> Host {
-    std::fs::create_dir_all(dir.path().join("state")).unwrap();
+    std::fs::create_dir_all(dir.path().join("positions")).unwrap();
     let host = PluginHost::start(options(sinks, &dir)).unwrap();
     Host { host, dir }
 }
@@ -60,7 +60,7 @@ pub(crate) fn options(sinks: &str, dir: &tempfile::TempDir) -> HostOptions {
     HostOptions {
         plugins: PluginsConfig {
             cache_dir: dir.path().join("cache"),
-            state_dir: dir.path().join("state"),
+            state_dir: dir.path().join("positions"),
             // Writes into the directory that the test made.
             user: rustix::process::geteuid().as_raw(),
             ..PluginsConfig::default()

@@ -8,11 +8,13 @@ use super::*;
 /// Answers each request with its method and `Accept`, after `gate` lets it; a large page under `/large`.
 struct Echo {
     gate: Semaphore,
+    asked: Semaphore,
 }
 
 impl Ask for Echo {
     fn ask(self: Arc<Self>, request: types::Request) -> Answering {
         Box::pin(async move {
+            self.asked.add_permits(1);
             let _passed = self.gate.acquire().await.unwrap();
             let accept = request.headers.iter().find(|(name, _)| name == "accept");
             let accept = accept.map_or("", |(_, value)| value);
@@ -42,6 +44,7 @@ async fn listen(fields: serde_json::Value) -> (SocketAddr, Arc<Echo>) {
         listener.address(),
         Arc::new(Echo {
             gate: Semaphore::new(1000),
+            asked: Semaphore::new(0),
         }),
     );
     tokio::spawn(listener.run(Arc::clone(&echo) as Arc<dyn Ask>));
@@ -182,9 +185,8 @@ async fn connection_whose_request_is_being_answered_is_never_closed_for_another(
     let (address, echo) = listen(serde_json::json!({ "connections": 1, "idle": "1h" })).await;
     let held = echo.gate.acquire_many(1000).await.unwrap();
     let first = tokio::spawn(async move { ask(address, "GET / HTTP/1.1\r\n").await });
-    while echo.gate.available_permits() > 0 {
-        tokio::task::yield_now().await;
-    }
+    // It is being answered from here on.
+    echo.asked.acquire().await.unwrap().forget();
     let second = tokio::spawn(async move { ask(address, "GET / HTTP/1.1\r\n").await });
     drop(held);
     assert_eq!(first.await.unwrap().1, b"GET ");
