@@ -54,6 +54,9 @@ pub(crate) enum Command {
     /// The process that runs the plugins; started by the agent
     #[command(hide = true)]
     PluginHost,
+    /// The process that compiles one component; started by the agent
+    #[command(hide = true)]
+    PluginCompile,
 }
 
 #[derive(Subcommand)]

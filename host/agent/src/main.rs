@@ -43,6 +43,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         // Before any thread: the plugin process makes its own fences first.
         Command::PluginHost => return owlk8s_plugin_host::plugin_process(),
+        Command::PluginCompile => return owlk8s_plugin_host::compile_process(),
         Command::Run { config } => run(&config),
         Command::Demo { duration } => demo::demo(duration),
         Command::Config { config } => print_config(config.as_deref()),

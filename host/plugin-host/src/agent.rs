@@ -2,6 +2,7 @@
 //! again when it ends. The agent itself runs no guest and waits for none.
 
 mod connection;
+mod loader;
 mod memory;
 mod process;
 mod supervisor;
@@ -19,9 +20,13 @@ use tokio::task::JoinHandle;
 
 use crate::config::{ConfigError, PluginsConfig, SinkConfig, check};
 use crate::plugin::search_path;
-use crate::status::SinkStatus;
+use crate::status::{SandboxStatus, SinkStatus};
+pub(crate) use loader::ARTIFACT_MAX;
+pub use loader::LoadCounters;
+use loader::Loader;
 use memory::Memory;
 use supervisor::Supervisor;
+pub(crate) use supervisor::chain;
 
 /// What the plugin host is started with.
 #[derive(Clone, Debug)]
@@ -45,6 +50,8 @@ pub struct Program {
     pub path: PathBuf,
     /// Its arguments.
     pub args: Vec<String>,
+    /// The arguments with which it compiles a component instead, by [`crate::compile_process`].
+    pub compiler_args: Vec<String>,
 }
 
 impl Default for Program {
@@ -53,6 +60,7 @@ impl Default for Program {
         Self {
             path: "/proc/self/exe".into(),
             args: vec!["plugin-host".to_owned()],
+            compiler_args: vec!["plugin-compile".to_owned()],
         }
     }
 }
@@ -69,6 +77,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct PluginHost {
     memory: Arc<Memory>,
+    loader: Arc<Loader>,
     drain: watch::Sender<Option<Duration>>,
     supervisor: JoinHandle<()>,
 }
@@ -85,14 +94,18 @@ impl PluginHost {
         let exe = std::env::current_exe().ok();
         let memory = Arc::new(Memory::new(&options.sinks));
         let (drain, draining) = watch::channel(None);
+        let dirs = search_path(&options.plugin_dirs, exe.as_deref());
+        let loader = Loader::new(options.plugins.clone(), dirs, &options.program);
+        loader.allow(&options.sinks);
         let supervisor = Supervisor {
             memory: Arc::clone(&memory),
-            plugin_dirs: search_path(&options.plugin_dirs, exe.as_deref()),
+            loader: Arc::clone(&loader),
             options,
             drain: draining,
         };
         Ok(Self {
             memory,
+            loader,
             drain,
             supervisor: tokio::spawn(supervisor.run()),
         })
@@ -117,6 +130,16 @@ impl PluginHost {
     /// Process id of the plugin process while it runs.
     pub fn pid(&self) -> Option<u32> {
         self.memory.pid()
+    }
+
+    /// What became of requests for components, since the agent's start.
+    pub fn loads(&self) -> LoadCounters {
+        self.loader.counters()
+    }
+
+    /// What the plugin process gave up, since it runs guests.
+    pub fn sandbox(&self) -> Option<SandboxStatus> {
+        self.memory.sandbox()
     }
 
     /// Let every sink deliver what waits, and end the plugin process, by force when `within` is over.

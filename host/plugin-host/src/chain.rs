@@ -2,7 +2,6 @@
 
 mod equipment;
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -41,18 +40,16 @@ struct Stage {
 }
 
 impl Chain {
-    /// Find and compile all plugins of `sink`. Blocks. The error says what a person has to do.
+    /// Have all plugins of `sink` found and compiled. Blocks. The error says what a person has to do.
     pub(crate) fn load(
         runtime: Runtime,
         sink: &SinkConfig,
-        dirs: &[PathBuf],
         states: &[Vec<u8>],
         ceiling: &Ceiling,
         desk: Desk,
     ) -> Result<Self, String> {
         let stage = |index: usize, reference: &str, digest: Option<&str>, config: &PluginConfig| {
-            let mut plugin = Plugin::load(&runtime, reference, digest, dirs)
-                .map_err(|error| error.to_string())?;
+            let mut plugin = Plugin::load(&runtime, reference, digest)?;
             let equipment = Equipment::of(&mut plugin, config, sink, ceiling, &desk)?;
             let state = Mutex::new(states.get(index).cloned().unwrap_or_default());
             Ok::<_, String>(Stage {

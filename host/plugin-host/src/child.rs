@@ -1,7 +1,7 @@
 //! The plugin process: no capability, no environment, one socket to the agent, and the sinks.
 
 use std::collections::BTreeMap;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -9,22 +9,27 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::unix::OwnedReadHalf;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::agent::chain;
 use crate::authority::Ceiling;
 use crate::config::SinkConfig;
 use crate::desk::{Desks, desks};
 use crate::engine::Runtime;
 use crate::frames::{
     self, Configure, FrameError, Hello, SinkReport, TO_AGENT_MAX, TO_CHILD_MAX, ToAgent, ToChild,
+    rights,
 };
-use crate::sandbox::{self, SandboxError};
+use crate::plugin::Fetcher;
+use crate::sandbox::{self, Reach, SandboxError};
 use crate::sink::{Mailbox, Start};
 use crate::status::{SinkState, SinkStatus};
 
+/// Threads for what blocks, such as writing files, at most.
+const BLOCKING: usize = 128;
 /// Guests run on two threads, whatever the node has: the agent is a guest on it.
 const WORKERS: usize = 2;
 /// Of a drain's time, for the last reports.
@@ -35,6 +40,8 @@ const DRAIN_MARGIN: Duration = Duration::from_millis(300);
 enum ChildError {
     #[error("its standard input is no socket: it is started by `owlk8s run`, not by hand")]
     TakeSocket(#[source] std::io::Error),
+    #[error("the agent sent no socket to ask for components")]
+    TakeControl(#[source] std::io::Error),
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
     #[error("cannot start its runtime")]
@@ -65,14 +72,8 @@ pub fn plugin_process() -> ExitCode {
         // The agent is gone: nobody is left to tell.
         Err(ChildError::Frame(FrameError::Closed)) => ExitCode::SUCCESS,
         Err(error) => {
-            let mut text = format!("owlk8s plugin-host: {error}");
-            let mut cause = std::error::Error::source(&error);
-            while let Some(error) = cause {
-                text.push_str(&format!(": {error}"));
-                cause = error.source();
-            }
-            let _ =
-                std::io::Write::write_all(&mut std::io::stderr(), format!("{text}\n").as_bytes());
+            let text = format!("owlk8s plugin-host: {}\n", chain(&error));
+            let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
             ExitCode::FAILURE
         }
     }
@@ -84,14 +85,25 @@ fn start() -> Result<(), ChildError> {
     let socket = take_socket().map_err(ChildError::TakeSocket)?;
     drop(socket);
     sandbox::enter()?;
-    let socket = take_socket().map_err(ChildError::TakeSocket)?;
+    let mut socket = take_socket().map_err(ChildError::TakeSocket)?;
+    let control = rights::receive(&socket)
+        .and_then(|control| control.ok_or_else(|| std::io::ErrorKind::InvalidData.into()))
+        .map_err(ChildError::TakeControl)?;
+    let configure = greet(&mut socket)?;
+    let sinks: Vec<SinkConfig> =
+        serde_json::from_str(&configure.sinks).map_err(ChildError::Configuration)?;
+    seal(&mut socket, &sinks, configure.user)?;
+    socket
+        .set_nonblocking(true)
+        .map_err(ChildError::TakeSocket)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
+        .max_blocking_threads(BLOCKING)
         .thread_name("plugins")
         .enable_all()
         .build()
         .map_err(ChildError::Runtime)?;
-    let result = runtime.block_on(run(socket));
+    let result = runtime.block_on(run(socket, control, *configure, sinks));
     // A write to a stuck standard output must not hold up the end.
     runtime.shutdown_background();
     result
@@ -100,20 +112,33 @@ fn start() -> Result<(), ChildError> {
 fn take_socket() -> std::io::Result<StdUnixStream> {
     let socket = StdUnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     socket.peer_addr()?;
-    socket.set_nonblocking(true)?;
     Ok(socket)
 }
 
-async fn run(socket: StdUnixStream) -> Result<(), ChildError> {
+/// The rest of the process has no more than this leaves.
+fn seal(socket: &mut StdUnixStream, sinks: &[SinkConfig], user: u32) -> Result<(), ChildError> {
+    let (frame, result) = match sandbox::seal(&Reach::of(sinks), user) {
+        Ok(status) => (ToAgent::Sealed(status), Ok(())),
+        Err(error) => (ToAgent::Unfit(chain(&error)), Err(error.into())),
+    };
+    frames::write_blocking(socket, &frame, TO_AGENT_MAX)?;
+    result
+}
+
+async fn run(
+    socket: StdUnixStream,
+    control: OwnedFd,
+    configure: Configure,
+    configs: Vec<SinkConfig>,
+) -> Result<(), ChildError> {
     let socket = UnixStream::from_std(socket).map_err(ChildError::TakeSocket)?;
     // Ctrl-C reaches the whole process group: the agent says when to drain.
     let _interrupt = signal(SignalKind::interrupt()).map_err(ChildError::Runtime)?;
     let _terminate = signal(SignalKind::terminate()).map_err(ChildError::Runtime)?;
     let (mut from, mut to) = socket.into_split();
-    let configure = greet(&mut from, &mut to).await?;
     let (desks, mut outbox) = desks();
     let (drain, draining) = watch::channel(false);
-    let mut sinks = Sinks::start(*configure, &desks, draining)?;
+    let mut sinks = Sinks::start(Fetcher::new(control), configure, configs, &desks, draining)?;
     let within = tokio::select! {
         result = sinks.follow(&mut from) => result?,
         error = outbox.send(&mut to) => return Err(error.into()),
@@ -127,12 +152,10 @@ async fn run(socket: StdUnixStream) -> Result<(), ChildError> {
     Ok(outbox.close(&mut to).await?)
 }
 
-async fn greet(
-    from: &mut OwnedReadHalf,
-    to: &mut OwnedWriteHalf,
-) -> Result<Box<Configure>, ChildError> {
-    frames::write(to, &ToAgent::Hello(Hello::ours()), TO_AGENT_MAX).await?;
-    match frames::read(from, TO_CHILD_MAX).await? {
+/// While there is one thread, and so without a runtime.
+fn greet(socket: &mut StdUnixStream) -> Result<Box<Configure>, ChildError> {
+    frames::write_blocking(socket, &ToAgent::Hello(Hello::ours()), TO_AGENT_MAX)?;
+    match frames::read_blocking(socket, TO_CHILD_MAX)? {
         ToChild::Hello(hello) if hello.protocol == frames::PROTOCOL => {}
         ToChild::Hello(hello) => {
             return Err(ChildError::Protocol {
@@ -146,7 +169,7 @@ async fn greet(
             });
         }
     }
-    match frames::read(from, TO_CHILD_MAX).await? {
+    match frames::read_blocking(socket, TO_CHILD_MAX)? {
         ToChild::Configure(configure) => Ok(configure),
         other => Err(ChildError::Order {
             wanted: "the configuration",
@@ -184,17 +207,17 @@ struct Sinks {
 
 impl Sinks {
     fn start(
+        fetcher: Fetcher,
         configure: Configure,
+        configs: Vec<SinkConfig>,
         desks: &Desks,
         drain: watch::Receiver<bool>,
     ) -> Result<Self, ChildError> {
-        let configs: Vec<SinkConfig> =
-            serde_json::from_str(&configure.sinks).map_err(ChildError::Configuration)?;
-        let runtime = Runtime::new().map_err(ChildError::Engine)?;
+        let runtime = Runtime::new(fetcher).map_err(ChildError::Engine)?;
         let ceiling: Ceiling =
             serde_json::from_str(&configure.ceiling).map_err(ChildError::Configuration)?;
         let ceiling = Arc::new(ceiling);
-        let (dirs, secrets) = (Arc::new(configure.plugin_dirs), Arc::new(configure.secrets));
+        let secrets = Arc::new(configure.secrets);
         let mut sinks = Self {
             mailboxes: BTreeMap::new(),
             tasks: JoinSet::new(),
@@ -223,7 +246,6 @@ impl Sinks {
                 runtime: runtime.clone(),
                 mailbox: Arc::clone(&mailbox),
                 desk,
-                dirs: Arc::clone(&dirs),
                 secrets: Arc::clone(&secrets),
                 ceiling: Arc::clone(&ceiling),
                 resume,

@@ -7,10 +7,11 @@
 //!                                                   mailbox -> filters -> plugin -> endpoint
 //! ```
 //!
-//! The agent's side ([`PluginHost`]) spawns the process from its own binary, restarts it, and keeps all
-//! that must not die with it. The child's side ([`plugin_process`]) knows wasmtime; guests get a fresh
-//! instance for each call, limits in memory, processor time, wall time and output, and no ambient
-//! authority at all: endpoints belong to the host. What an exporter may reach is decided
+//! The agent's side ([`PluginHost`]) spawns the process from its own binary, restarts it, and keeps all that
+//! must not die with it: components, too, which a further child ([`compile_process`]) compiles. The plugin
+//! process ([`plugin_process`]) is sealed and knows wasmtime; guests get a fresh instance for each call,
+//! limits in memory, processor time, wall time and output, and no ambient authority at all: endpoints
+//! belong to the host. What an exporter may reach is decided
 //! by [`Authority`].
 
 #![cfg_attr(
@@ -24,6 +25,7 @@ mod bindings;
 mod call;
 mod chain;
 mod child;
+mod compiler;
 mod config;
 mod desk;
 mod endpoints;
@@ -37,16 +39,18 @@ mod sink;
 mod status;
 mod tables;
 
-pub use agent::{HostOptions, PluginHost, Program, StartError};
+pub use agent::{HostOptions, LoadCounters, PluginHost, Program, StartError};
 pub use authority::{
     Asks, Authority, Ceiling, Grant, HttpAsk, HttpGrant, Manifest, ManifestError, Origin,
     OriginPattern, SECTION,
 };
 pub use child::plugin_process;
+pub use compiler::compile_process;
 pub use config::{
     ConfigError, ConfiguredFilter, Endpoint, FilterConfig, HttpEndpoint, Limits, PluginConfig,
     PluginsConfig, SinkConfig, Size, check,
 };
 pub use owlk8s_pipeline::{LabelSelector, Mode, Select};
-pub use status::{PluginKind, PluginStatus, SinkCounters, SinkState, SinkStatus};
+pub use sandbox::{landlock_abi, seal_as_compiler, seal_as_plugins};
+pub use status::{PluginKind, PluginStatus, SandboxStatus, SinkCounters, SinkState, SinkStatus};
 pub(crate) use tables::LABEL;

@@ -5,7 +5,6 @@
 mod answer;
 mod push;
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use owlk8s_model::Snapshot;
@@ -65,7 +64,6 @@ pub(crate) struct Start {
     pub(crate) runtime: Runtime,
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) desk: Desk,
-    pub(crate) dirs: Arc<Vec<PathBuf>>,
     pub(crate) secrets: Arc<Secrets>,
     pub(crate) ceiling: Arc<Ceiling>,
     pub(crate) resume: Resume,
@@ -96,15 +94,13 @@ impl Start {
 
     async fn prepare(&self) -> Result<Chain, String> {
         let (runtime, desk) = (self.runtime.clone(), self.desk.clone());
-        let (mailbox, dirs) = (Arc::clone(&self.mailbox), Arc::clone(&self.dirs));
+        let mailbox = Arc::clone(&self.mailbox);
         let states = self.resume.states.clone();
         let ceiling = Arc::clone(&self.ceiling);
-        let load = move || Chain::load(runtime, &mailbox.config, &dirs, &states, &ceiling, desk);
-        let turn = self.runtime.compiles.acquire().await;
+        let load = move || Chain::load(runtime, &mailbox.config, &states, &ceiling, desk);
         let chain = tokio::task::spawn_blocking(load).await.unwrap_or_else(|_| {
-            Err("its plugin could not be compiled: the compiler panicked (report this with the component)".to_owned())
+            Err("its plugin could not be loaded: wasmtime panicked (report this with the component)".to_owned())
         })?;
-        drop(turn);
         self.desk.status(|status| status.chain = chain.status());
         check_endpoints(self.config(), &chain)?;
         chain.validate().await?;

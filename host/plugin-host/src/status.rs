@@ -1,10 +1,13 @@
 //! How it stands with each sink: what `/plugins` shows. The plugin process reports it, the agent keeps
 //! it: counters survive the plugin process.
 
+use std::path::PathBuf;
+
 use owlk8s_pipeline::Mode;
 use serde::{Deserialize, Serialize};
 
 use crate::authority::Authority;
+use crate::frames::{PARTS_MAX, PATHS_MAX, at_most};
 
 /// How it stands with a sink.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,8 +110,10 @@ pub struct SinkStatus {
     /// Why, when it is not active; else empty.
     pub reason: String,
     /// Its filters in order, then its plugin; empty until they are read.
+    #[serde(deserialize_with = "at_most::<_, _, PARTS_MAX>")]
     pub chain: Vec<PluginStatus>,
     /// Addresses that it listens on.
+    #[serde(deserialize_with = "at_most::<_, _, PARTS_MAX>")]
     pub listening: Vec<String>,
     /// Sequence of the last window that arrived; 0 before the first.
     pub last_sequence: u64,
@@ -116,6 +121,25 @@ pub struct SinkStatus {
     pub last_error: String,
     /// Since the agent's start.
     pub counters: SinkCounters,
+}
+
+/// What the plugin process gave up before it ran any guest: it holds no capability, seccomp answers for its
+/// system calls, and what differs from node to node is here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SandboxStatus {
+    /// The user and group that it runs as.
+    pub user: u32,
+    /// The landlock ABI that guards its files; 0 where the kernel has none.
+    pub landlock: u32,
+    /// Files and directories that it may read, beside those that name resolution and TLS need.
+    #[serde(deserialize_with = "at_most::<_, _, PATHS_MAX>")]
+    pub reads: Vec<PathBuf>,
+    /// Files that it may write, with the directory that each is in.
+    #[serde(deserialize_with = "at_most::<_, _, PATHS_MAX>")]
+    pub writes: Vec<PathBuf>,
+    /// Where it is weaker than it could be: what, and the remedy.
+    #[serde(deserialize_with = "at_most::<_, _, PARTS_MAX>")]
+    pub weaknesses: Vec<String>,
 }
 
 impl SinkStatus {

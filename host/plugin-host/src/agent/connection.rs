@@ -15,6 +15,7 @@ use crate::frames::{
     ToChild,
 };
 use crate::guest::printable;
+use crate::status::SandboxStatus;
 
 /// For the hello of a new process.
 const HELLO_PATIENCE: Duration = Duration::from_secs(10);
@@ -147,10 +148,25 @@ async fn listen(memory: &Memory, from: &mut OwnedReadHalf) -> Result<(), String>
                 level,
                 message,
             } => log(&sink, level, &printable(&message, LINE_MAX)),
+            ToAgent::Sealed(status) => sealed(memory, status),
+            ToAgent::Unfit(why) => {
+                let why = printable(&why, LINE_MAX);
+                return Err(format!("it does not dare to run plugins: {why}"));
+            }
             ToAgent::Drained => return Ok(()),
             ToAgent::Hello(_) => return Err("it said hello twice".to_owned()),
         }
     }
+}
+
+fn sealed(memory: &Memory, status: SandboxStatus) {
+    let (user, landlock) = (status.user, status.landlock);
+    info!(user, landlock_abi = landlock, "plugin process is sealed");
+    for weakness in &status.weaknesses {
+        let weakness = printable(weakness, LINE_MAX);
+        warn!("plugin process is sealed less than it could be: {weakness}");
+    }
+    memory.sealed(status);
 }
 
 fn log(sink: &str, level: Level, message: &str) {

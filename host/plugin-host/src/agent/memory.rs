@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use crate::config::SinkConfig;
 use crate::frames::{Resume, SinkReport};
-use crate::status::{SinkState, SinkStatus};
+use crate::status::{SandboxStatus, SinkState, SinkStatus};
 
 /// Windows that wait for a plugin process that is away or behind. They are shared, and small next to
 /// what the agent holds anyway; sinks count what falls out.
@@ -35,6 +35,7 @@ struct Inner {
     sinks: BTreeMap<String, Sink>,
     restarts: u64,
     pid: Option<u32>,
+    sandbox: Option<SandboxStatus>,
 }
 
 #[derive(Debug)]
@@ -113,6 +114,14 @@ impl Memory {
         self.inner().pid
     }
 
+    pub(super) fn sandbox(&self) -> Option<SandboxStatus> {
+        self.inner().sandbox.clone()
+    }
+
+    pub(super) fn sealed(&self, status: SandboxStatus) {
+        self.inner().sandbox = Some(status);
+    }
+
     pub(super) fn runs(&self, pid: u32) {
         self.inner().pid = Some(pid);
     }
@@ -121,6 +130,7 @@ impl Memory {
     pub(super) fn gone(&self, reason: &str) {
         let mut inner = self.inner();
         inner.pid = None;
+        inner.sandbox = None;
         for sink in inner
             .sinks
             .values_mut()

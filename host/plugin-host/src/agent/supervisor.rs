@@ -1,4 +1,3 @@
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,6 +6,7 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::connection::Connection;
+use super::loader::Loader;
 use super::memory::Memory;
 use super::process::Process;
 use super::views::Views;
@@ -23,7 +23,7 @@ const EXIT_PATIENCE: Duration = Duration::from_secs(1);
 /// Keeps one plugin process running until the drain.
 pub(super) struct Supervisor {
     pub(super) memory: Arc<Memory>,
-    pub(super) plugin_dirs: Vec<PathBuf>,
+    pub(super) loader: Arc<Loader>,
     pub(super) options: HostOptions,
     pub(super) drain: watch::Receiver<Option<Duration>>,
 }
@@ -57,7 +57,7 @@ impl Supervisor {
 
     /// Why it ended.
     async fn one_life(&self, program: &Program) -> String {
-        let (mut process, socket) = match Process::spawn(program) {
+        let (mut process, sockets) = match Process::of_plugins(program) {
             Ok(started) => started,
             Err(error) => return chain(&error),
         };
@@ -69,9 +69,15 @@ impl Supervisor {
             configure: self.configure(),
             views: Views::of(&self.options.sinks, &self.options.plugins.ceiling),
         };
-        match connection.run(socket).await {
+        let loads = Arc::clone(&self.loader).serve(sockets.control);
+        let ended = tokio::select! {
+            ended = connection.run(sockets.frames) => ended,
+            // A process that closes this end is at its end, and its connection says how.
+            Err(error) = loads => Err(format!("cannot hear what it asks for: {error}")),
+        };
+        match ended {
             Ok(()) => self.drained(&mut process).await,
-            Err(reason) => ended(&mut process, reason).await,
+            Err(reason) => end(&mut process, reason).await,
         }
     }
 
@@ -96,7 +102,7 @@ impl Supervisor {
                 .unwrap_or_else(|_| unreachable!("a sink's configuration has string keys only")),
             ceiling: serde_json::to_string(&self.options.plugins.ceiling)
                 .unwrap_or_else(|_| unreachable!("a ceiling has string keys only")),
-            plugin_dirs: self.plugin_dirs.clone(),
+            user: self.options.plugins.user,
             secrets: self.options.secrets.clone(),
             resume: self.memory.resume(),
         }
@@ -104,9 +110,9 @@ impl Supervisor {
 }
 
 /// How the process ended whose connection did; one that lives on without it is killed.
-async fn ended(process: &mut Process, reason: String) -> String {
+async fn end(process: &mut Process, reason: String) -> String {
     match tokio::time::timeout(EXIT_PATIENCE, process.exited()).await {
-        Ok(Ok(status)) => format!("plugin process ended ({status})"),
+        Ok(Ok(ended)) => format!("plugin process ended ({})", ended.status),
         Ok(Err(error)) => format!("plugin process is lost ({error})"),
         Err(_) => {
             process.kill();
@@ -116,7 +122,8 @@ async fn ended(process: &mut Process, reason: String) -> String {
     }
 }
 
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

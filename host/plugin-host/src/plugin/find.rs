@@ -30,7 +30,7 @@ pub(crate) fn short_name(reference: &str) -> String {
 }
 
 /// The file of a reference. A path stands for itself, whether or not it is there.
-pub(super) fn find(reference: &str, dirs: &[PathBuf]) -> Result<PathBuf, LoadError> {
+pub(crate) fn find(reference: &str, dirs: &[PathBuf]) -> Result<PathBuf, LoadError> {
     if reference.contains('/') || reference.ends_with(".wasm") {
         return Ok(PathBuf::from(reference));
     }

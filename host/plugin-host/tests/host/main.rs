@@ -5,10 +5,12 @@
 mod authority;
 mod bad_plugins;
 mod chains;
+mod compile;
 mod delivery;
 mod exporters;
 mod mistakes;
 mod process;
 mod responder;
+mod sandbox;
 mod support;
 mod tenants;

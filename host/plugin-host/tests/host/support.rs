@@ -56,6 +56,8 @@ pub(crate) fn options(sinks: &str, dir: &tempfile::TempDir) -> HostOptions {
         plugins: PluginsConfig {
             cache_dir: dir.path().join("cache"),
             state_dir: dir.path().join("state"),
+            // Writes into the directory that the test made.
+            user: rustix::process::geteuid().as_raw(),
             ..PluginsConfig::default()
         },
         sinks: toml::from_str::<File>(&text).unwrap().sinks,
@@ -64,6 +66,7 @@ pub(crate) fn options(sinks: &str, dir: &tempfile::TempDir) -> HostOptions {
         program: Program {
             path: env!("CARGO_BIN_EXE_owlk8s-plugin-process").into(),
             args: Vec::new(),
+            compiler_args: vec!["compile".to_owned()],
         },
     }
 }
