@@ -53,6 +53,7 @@ fn target(pod: u64, rows: u64, sequence: u64) -> TargetSnapshot {
         ips: vec![std::net::Ipv4Addr::from_bits(0x0af4_0000 + pod as u32).into()],
         labels: BTreeMap::from([("team".to_owned(), "red".to_owned())]),
         interface: format!("veth{pod}"),
+        since: UnixNanos(0),
         status: Status::Active,
         reason: String::new(),
         hook: None,
