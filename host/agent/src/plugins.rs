@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use owlk8s_model::Snapshot;
-use owlk8s_plugin_host::{CrashReport, PluginHost, SinkStatus};
+use owlk8s_plugin_host::{CrashReport, LoadCounters, PluginHost, SandboxStatus, SinkStatus};
 
 /// Cheap to clone; the lock is never held for longer than a copy takes.
 #[derive(Clone)]
@@ -50,6 +50,19 @@ impl Plugins {
 
     pub(crate) fn restarts(&self) -> u64 {
         self.lock().as_ref().map_or(0, PluginHost::restarts)
+    }
+
+    /// What the plugin process gave up, since it runs plugins.
+    pub(crate) fn sandbox(&self) -> Option<SandboxStatus> {
+        self.lock().as_ref().and_then(PluginHost::sandbox)
+    }
+
+    /// What became of requests for components.
+    pub(crate) fn loads(&self) -> LoadCounters {
+        self.lock()
+            .as_ref()
+            .map(PluginHost::loads)
+            .unwrap_or_default()
     }
 
     /// Lets the sinks deliver what waits, and ends the plugin process.

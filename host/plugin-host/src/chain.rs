@@ -5,7 +5,6 @@ mod equipment;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::authority::Ceiling;
 use crate::bindings::types::Request;
 use crate::call::{Answer, Ask, Call, Called, Fault, Instance};
 use crate::config::{Limits, PluginConfig, SinkConfig, json};
@@ -17,6 +16,7 @@ use crate::guest::printable;
 use crate::plugin::Plugin;
 use crate::status::{PluginKind, PluginStatus};
 use crate::tables::Tables;
+pub(crate) use equipment::Bounds;
 use equipment::Equipment;
 
 /// Instances that a plugin keeps where its sink reuses them: a responder has several calls at once.
@@ -54,12 +54,12 @@ impl Chain {
         runtime: Runtime,
         sink: &SinkConfig,
         states: &[Vec<u8>],
-        ceiling: &Ceiling,
+        bounds: Bounds<'_>,
         desk: Desk,
     ) -> Result<Self, String> {
         let stage = |index: usize, reference: &str, digest: Option<&str>, config: &PluginConfig| {
             let mut plugin = Plugin::load(&runtime, reference, digest)?;
-            let equipment = Equipment::of(&mut plugin, config, sink, ceiling, &desk)?;
+            let equipment = Equipment::of(&mut plugin, config, sink, bounds, &desk)?;
             let state = Mutex::new(states.get(index).cloned().unwrap_or_default());
             Ok::<_, String>(Stage {
                 plugin,

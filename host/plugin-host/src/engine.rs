@@ -42,6 +42,8 @@ impl Runtime {
         let mut linker = Linker::new(&engine);
         // Toolchains import all of WASI even for pure code; the context behind it is empty.
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+        // An exporter's; the others are refused each request, since toolchains import it for them, too.
+        wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
         bindings::formatter::Formatter::add_to_linker::<_, HasSelf<Guest>>(
             &mut linker,
             Guest::called,

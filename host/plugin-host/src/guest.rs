@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use chance::Chance;
 pub(crate) use chance::Seed;
@@ -23,10 +24,13 @@ use crate::call::Ask;
 use crate::config::Limits;
 use crate::frames::Level;
 use crate::metered::Meter;
+use crate::outbound::Network;
 
 /// The `T` of a guest's `Store<T>`.
 pub(crate) struct Guest {
     wasi: WasiCtx,
+    http: WasiHttpCtx,
+    network: Network,
     /// Columns that it may read.
     pub(crate) columns: Arc<[String]>,
     /// All resources that it was lent or made.
@@ -53,6 +57,7 @@ pub(crate) struct World {
     pub(crate) time: GuestTime,
     /// Of all randomness, where time is frozen.
     pub(crate) seed: Seed,
+    pub(crate) network: Network,
     pub(crate) columns: Arc<[String]>,
 }
 
@@ -66,6 +71,7 @@ impl World {
         Self {
             time: GuestTime::Frozen(time),
             seed: Seed::default(),
+            network: Network::none(),
             columns,
         }
     }
@@ -91,6 +97,8 @@ impl Guest {
         table.set_max_capacity(limits.handles);
         Self {
             wasi: wasi(&output, &world),
+            http: WasiHttpCtx::new(),
+            network: world.network,
             columns: world.columns,
             table,
             limiter: Limiter::new(limits),
@@ -108,6 +116,7 @@ impl Guest {
     /// Begin one more call: what the last one said, used and set is gone, and the world is another.
     pub(crate) fn begin(&mut self, limits: &Limits, state: Vec<u8>, world: World) {
         self.wasi = wasi(&self.output, &world);
+        self.network = world.network;
         self.columns = world.columns;
         self.limiter.refused = None;
         self.said = Said::within(limits);
@@ -148,6 +157,16 @@ impl WasiView for Guest {
         WasiCtxView {
             ctx: &mut self.wasi,
             table: &mut self.table,
+        }
+    }
+}
+
+impl WasiHttpView for Guest {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView {
+            hooks: &mut self.network,
+            table: &mut self.table,
+            ctx: &mut self.http,
         }
     }
 }

@@ -36,6 +36,7 @@ mod engine;
 mod frames;
 mod guest;
 mod metered;
+mod outbound;
 mod plugin;
 mod sandbox;
 mod sink;

@@ -13,7 +13,7 @@ use owlk8s_pipeline::Windows;
 use tokio::sync::{Notify, watch};
 
 use crate::authority::Ceiling;
-use crate::chain::Chain;
+use crate::chain::{Bounds, Chain};
 use crate::config::{Endpoint, SinkConfig};
 use crate::desk::Desk;
 use crate::endpoints::Secrets;
@@ -107,8 +107,14 @@ impl Start {
         let (runtime, desk) = (self.runtime.clone(), self.desk.clone());
         let mailbox = Arc::clone(&self.mailbox);
         let states = self.resume.states.clone();
-        let ceiling = Arc::clone(&self.ceiling);
-        let load = move || Chain::load(runtime, &mailbox.config, &states, &ceiling, desk);
+        let (ceiling, secrets) = (Arc::clone(&self.ceiling), Arc::clone(&self.secrets));
+        let load = move || {
+            let bounds = Bounds {
+                ceiling: &ceiling,
+                secrets: &secrets,
+            };
+            Chain::load(runtime, &mailbox.config, &states, bounds, desk)
+        };
         let chain = tokio::task::spawn_blocking(load).await.unwrap_or_else(|_| {
             Err("its plugin could not be loaded: wasmtime panicked (report this with the component)".to_owned())
         })?;

@@ -105,6 +105,10 @@ pub struct SinkCounters {
     pub rows_rejected: u64,
     /// Requests answered by the responder, errors included.
     pub requests_served: u64,
+    /// HTTP requests of an exporter that were answered.
+    pub http_requests: u64,
+    /// Those that it was not allowed.
+    pub http_denied: u64,
     /// Log lines of the plugin over its limit.
     pub log_lines_dropped: u64,
 }
@@ -141,6 +145,8 @@ pub struct SinkStatus {
     pub last_sequence: u64,
     /// The last fault of plugin or endpoint; empty when there was none.
     pub last_error: String,
+    /// The last HTTP request that an exporter was not allowed, why, and what would allow it.
+    pub last_denial: String,
     /// What happened to it.
     pub counters: SinkCounters,
     /// How often its plugins crossed each limit since the agent's start; those never crossed are left out.
@@ -184,6 +190,7 @@ impl SinkStatus {
             listening: Vec::new(),
             last_sequence: 0,
             last_error: String::new(),
+            last_denial: String::new(),
             counters: SinkCounters::default(),
             limits_exceeded: BTreeMap::new(),
             breaker: BreakerStatus::default(),

@@ -22,6 +22,7 @@ pub mod bindings;
 pub mod config;
 pub mod export;
 mod histogram;
+pub mod http;
 pub mod log;
 mod manifest;
 mod plugin;

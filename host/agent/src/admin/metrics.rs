@@ -86,8 +86,37 @@ pub(super) fn render(
         &[],
         plugins.restarts(),
     );
+    sandbox(&mut page, plugins);
     sinks(&mut page, &plugins.status());
     page.0
+}
+
+fn sandbox(page: &mut Page, plugins: &Plugins) {
+    if let Some(sandbox) = plugins.sandbox() {
+        page.family(
+            "owlk8s_plugin_process_landlock_abi",
+            "gauge",
+            "ABI of the landlock that guards files from the plugin process, 0 where the kernel has none.",
+        );
+        page.sample("owlk8s_plugin_process_landlock_abi", &[], sandbox.landlock);
+    }
+    page.family(
+        "owlk8s_plugin_components_total",
+        "counter",
+        "Components that were loaded, by result: compiled, cached (compiled before), refused.",
+    );
+    let loads = plugins.loads();
+    for (result, count) in [
+        ("compiled", loads.compiled),
+        ("cached", loads.cached),
+        ("refused", loads.refused),
+    ] {
+        page.sample(
+            "owlk8s_plugin_components_total",
+            &[("result", result)],
+            count,
+        );
+    }
 }
 
 fn kubernetes(page: &mut Page, requests: &ApiRequests) {

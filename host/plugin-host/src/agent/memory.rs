@@ -269,6 +269,7 @@ impl Memory {
         (sink.status.plugin, sink.status.mode) = configured;
         cut(&mut sink.status.reason);
         cut(&mut sink.status.last_error);
+        cut(&mut sink.status.last_denial);
         drop(inner);
         self.changed.notify_one();
     }

@@ -18,6 +18,7 @@ mod delivery;
 mod endpoints;
 mod exporters;
 mod mistakes;
+mod network;
 mod process;
 mod responder;
 mod restarts;
