@@ -19,6 +19,7 @@ mod endpoints;
 mod exporters;
 mod mistakes;
 mod process;
+mod reload;
 mod responder;
 mod restarts;
 mod reuse;
