@@ -43,7 +43,7 @@ fn is_path(reference: &str) -> bool {
 }
 
 /// The file of a reference. A path stands for itself, whether or not it is there.
-pub(super) fn find(reference: &str, dirs: &[PathBuf]) -> Result<PathBuf, LoadError> {
+pub(crate) fn find(reference: &str, dirs: &[PathBuf]) -> Result<PathBuf, LoadError> {
     if is_path(reference) {
         return Ok(PathBuf::from(reference));
     }
