@@ -1,11 +1,15 @@
 //! The plugin host as the windows and the admin endpoints share it. The drain takes it away; what is
 //! asked after that finds nothing.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use owlk8s_model::Snapshot;
-use owlk8s_plugin_host::{CrashReport, LoadCounters, PluginHost, SandboxStatus, SinkStatus};
+use owlk8s_plugin_host::{
+    CrashReport, HostOptions, LoadCounters, PluginHost, SandboxStatus, SinkStatus, StartError,
+};
 
 /// Cheap to clone; the lock is never held for longer than a copy takes.
 #[derive(Clone)]
@@ -62,6 +66,29 @@ impl Plugins {
         self.lock()
             .as_ref()
             .map(PluginHost::loads)
+            .unwrap_or_default()
+    }
+
+    /// Run these from now on; with an error nothing has changed.
+    pub(crate) fn reload(&self, options: HostOptions) -> Result<(), StartError> {
+        match &*self.lock() {
+            Some(host) => host.reload(options),
+            None => Ok(()),
+        }
+    }
+
+    /// Their files may have changed.
+    pub(crate) fn look_again(&self) {
+        if let Some(host) = &*self.lock() {
+            host.look_again();
+        }
+    }
+
+    /// Where they lie, or may come to lie.
+    pub(crate) fn files(&self) -> BTreeSet<PathBuf> {
+        self.lock()
+            .as_ref()
+            .map(PluginHost::plugin_files)
             .unwrap_or_default()
     }
 

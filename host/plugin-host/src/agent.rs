@@ -10,7 +10,7 @@ mod state;
 mod supervisor;
 mod views;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +27,7 @@ use crate::status::{SandboxStatus, SinkStatus};
 pub(crate) use loader::ARTIFACT_MAX;
 pub use loader::LoadCounters;
 use loader::Loader;
-use memory::Memory;
+use memory::{Memory, Wants};
 use recorder::{Recorder, Recording};
 use supervisor::Supervisor;
 pub(crate) use supervisor::chain;
@@ -45,6 +45,30 @@ pub struct HostOptions {
     pub secrets: BTreeMap<String, Secret>,
     /// What to run as the plugin process: this very binary with `plugin-host` by default.
     pub program: Program,
+}
+
+impl HostOptions {
+    fn check(&self) -> Result<(), StartError> {
+        let mut errors = check(&self.sinks);
+        errors.extend(self.plugins.check(&self.sinks));
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(StartError::Config(errors))
+        }
+    }
+
+    fn wants(self) -> Wants {
+        let exe = std::env::current_exe().ok();
+        Wants {
+            dirs: search_path(&self.plugin_dirs, exe.as_deref()),
+            sinks: self.sinks,
+            secrets: self.secrets,
+            ceiling: self.plugins.ceiling,
+            user: self.plugins.user,
+            look_again: false,
+        }
+    }
 }
 
 /// How the plugin process is started. It must call [`crate::plugin_process`].
@@ -91,23 +115,18 @@ impl PluginHost {
     /// Start the plugin process in the background; needs a tokio runtime. A plugin that cannot run is
     /// a status, not an error; so is a plugin process that does not start.
     pub fn start(options: HostOptions) -> Result<Self, StartError> {
-        let mut errors = check(&options.sinks);
-        errors.extend(options.plugins.check(&options.sinks));
-        if !errors.is_empty() {
-            return Err(StartError::Config(errors));
-        }
-        let exe = std::env::current_exe().ok();
+        options.check()?;
         let (recorder, saved) = Recorder::open(options.plugins.state_dir());
-        let memory = Arc::new(Memory::new(&options.sinks, &saved));
+        let (plugins, program) = (options.plugins.clone(), options.program.clone());
+        let memory = Arc::new(Memory::new(options.wants(), saved));
         let recorder = recorder.record(Arc::clone(&memory));
         let (drain, draining) = watch::channel(None);
-        let dirs = search_path(&options.plugin_dirs, exe.as_deref());
-        let loader = Loader::new(options.plugins.clone(), dirs, &options.program);
-        loader.allow(&options.sinks);
+        let loader = Loader::new(plugins, &program);
+        loader.allow(&memory.configs(), memory.dirs());
         let supervisor = Supervisor {
             memory: Arc::clone(&memory),
             loader: Arc::clone(&loader),
-            options,
+            program,
             drain: draining,
         };
         Ok(Self {
@@ -117,6 +136,28 @@ impl PluginHost {
             supervisor: tokio::spawn(supervisor.run()),
             recorder: Some(recorder),
         })
+    }
+
+    /// Run this from now on; `program`, and of `plugins` all but `max` and the ceiling, stay as they were. Sinks
+    /// that are as they were are not touched; others start, leave, or prepare a new generation beside
+    /// the one that runs. With an error nothing has changed.
+    pub fn reload(&self, options: HostOptions) -> Result<(), StartError> {
+        options.check()?;
+        self.memory.want(options.wants());
+        self.loader
+            .allow(&self.memory.configs(), self.memory.dirs());
+        Ok(())
+    }
+
+    /// The plugins' files may have changed: a sink whose plugins are others now prepares a new
+    /// generation, and one that could not run tries again.
+    pub fn look_again(&self) {
+        self.memory.look_again();
+    }
+
+    /// Where the plugins of all sinks lie, or may come to lie.
+    pub fn plugin_files(&self) -> BTreeSet<PathBuf> {
+        self.memory.plugin_files()
     }
 
     /// A new window for all sinks. Never waits: while the plugin process is away or behind, the newest

@@ -2,14 +2,17 @@
 
 mod equipment;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use crate::bindings::types::Request;
+use crate::bindings::types::{Payload, Request, Response};
 use crate::call::{Answer, Ask, Call, Called, Fault, Instance};
-use crate::config::{Limits, PluginConfig, SinkConfig, json};
+use crate::config::{Endpoint, FilterConfig, Limits, PluginConfig, SinkConfig, json};
 use crate::crash::{Crash, Signature};
 use crate::desk::Desk;
+use crate::endpoints::serve;
 use crate::engine::Runtime;
 use crate::frames::Level;
 use crate::guest::printable;
@@ -30,6 +33,8 @@ pub(crate) struct Chain {
     filters: Vec<Stage>,
     last: Stage,
     desk: Desk,
+    /// While it runs; the agent hears nothing of the states that other calls leave.
+    live: AtomicBool,
 }
 
 struct Stage {
@@ -103,6 +108,7 @@ impl Chain {
             filters,
             last,
             desk,
+            live: AtomicBool::new(false),
         })
     }
 
@@ -161,6 +167,66 @@ impl Chain {
         answer.map_err(|fault| fault.of_plugin(&self.last.plugin.name))
     }
 
+    /// Call the plugins as for a real window and throw away what they give. An exporter is not called: it
+    /// would send. The error is a plugin's fault, with its name.
+    pub(crate) async fn rehearse(
+        &self,
+        tables: Arc<Tables>,
+        endpoints: &BTreeMap<String, Endpoint>,
+    ) -> Result<(), String> {
+        let states = self.states();
+        let tables = self.filter(tables).await?;
+        match self.kind() {
+            PluginKind::Exporter => {}
+            PluginKind::Responder => {
+                for path in endpoints.values().filter_map(Endpoint::serve_path) {
+                    let request = Request {
+                        method: "GET".to_owned(),
+                        target: path.to_owned(),
+                        headers: vec![("accept".to_owned(), "*/*".to_owned())],
+                    };
+                    let answer = self.run(Arc::clone(&tables), Some(request)).await?;
+                    if let Answer::Response(response) = answer {
+                        self.legal(response)?;
+                    }
+                }
+            }
+            PluginKind::Formatter | PluginKind::Filter => {
+                if let Answer::Payloads(payloads) = self.run(tables, None).await? {
+                    self.known_endpoints(&payloads, endpoints.keys())?;
+                }
+            }
+        }
+        self.restore(states);
+        Ok(())
+    }
+
+    /// Every payload is for an endpoint of the sink.
+    pub(crate) fn known_endpoints<'a>(
+        &self,
+        payloads: &[Payload],
+        endpoints: impl Iterator<Item = &'a String> + Clone,
+    ) -> Result<(), String> {
+        let unknown = |payload: &&Payload| !endpoints.clone().any(|name| *name == payload.endpoint);
+        match payloads.iter().find(unknown) {
+            None => Ok(()),
+            Some(payload) => Err(format!(
+                "plugin {} sends to endpoint {:?}, and the sink has {} (name it under `endpoints`)",
+                self.plugin(),
+                printable(&payload.endpoint, 100),
+                endpoints.cloned().collect::<Vec<_>>().join(", ")
+            )),
+        }
+    }
+
+    /// A response that is HTTP.
+    pub(crate) fn legal(&self, response: Response) -> Result<Response, String> {
+        match serve::fault(&response) {
+            None => Ok(response),
+            Some(fault) => Err(format!("plugin {} {fault}", self.plugin())),
+        }
+    }
+
     /// The sink's plugin, for messages.
     pub(crate) fn plugin(&self) -> &str {
         &self.last.plugin.name
@@ -183,12 +249,24 @@ impl Chain {
             ask,
             instance: lock(&stage.instances).pop(),
         };
+        let began = Instant::now();
         let mut called = call.make().await;
+        let live = self.live.load(Ordering::Relaxed);
+        if live {
+            let ns = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+            self.desk.count(|counters| {
+                counters.calls += 1;
+                counters.cpu_ns += ns(called.used.cpu);
+                counters.wall_ns += ns(began.elapsed());
+            });
+        }
         self.tell(stage, &called);
         self.tell_crash(stage, &given, state_bytes, &called);
         if let Some(new) = called.new_state {
             *lock(&stage.state) = new;
-            self.desk.states(self.states());
+            if live {
+                self.desk.states(self.states());
+            }
         }
         if let Some(instance) = called.instance.take().filter(|_| self.reuse) {
             let mut kept = lock(&stage.instances);
@@ -225,10 +303,43 @@ impl Chain {
         }
     }
 
-    fn states(&self) -> Vec<Vec<u8>> {
+    /// Of its filters in order, then of its plugin.
+    pub(crate) fn states(&self) -> Vec<Vec<u8>> {
         self.stages()
             .map(|stage| lock(&stage.state).clone())
             .collect()
+    }
+
+    /// Forget what calls left since these were its states, in instances that are kept as well.
+    pub(crate) fn restore(&self, states: Vec<Vec<u8>>) {
+        for (stage, state) in self.stages().zip(states) {
+            *lock(&stage.state) = state;
+            lock(&stage.instances).clear();
+        }
+    }
+
+    /// Its plugins' states for another generation of the sink: a plugin keeps its own, wherever it stands.
+    pub(crate) fn states_for(&self, sink: &SinkConfig) -> Vec<Vec<u8>> {
+        let mut left: Vec<&Stage> = self.stages().collect();
+        let references = sink.filters.iter().map(FilterConfig::plugin);
+        references
+            .chain([sink.plugin.as_str()])
+            .map(|reference| {
+                let known = |stage: &&Stage| stage.plugin.status.plugin == reference;
+                let found = left.iter().position(known);
+                found.map_or_else(Vec::new, |at| lock(&left.remove(at).state).clone())
+            })
+            .collect()
+    }
+
+    /// From here on its calls count. It goes on from the states that the generation before it has now.
+    pub(crate) fn live(&self, before: Option<&Self>, sink: &SinkConfig) {
+        if let Some(before) = before {
+            before.live.store(false, Ordering::Relaxed);
+            self.restore(before.states_for(sink));
+        }
+        self.live.store(true, Ordering::Relaxed);
+        self.desk.states(self.states());
     }
 
     /// Pass on what the guest said, and whether it became slow.

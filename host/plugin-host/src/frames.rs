@@ -19,12 +19,12 @@ use serde::{Deserialize, Serialize};
 pub(crate) use bounded::at_most;
 pub(crate) use codec::{FrameError, read, read_blocking, write, write_blocking};
 
-use crate::config::{Limit, Secret};
+use crate::config::{Limit, Secret, SinkConfig};
 use crate::endpoints::Mark;
 use crate::status::{SandboxStatus, SinkCounters, SinkStatus};
 
 /// Rises with every change of these types.
-pub(crate) const PROTOCOL: u32 = 5;
+pub(crate) const PROTOCOL: u32 = 6;
 /// The largest frame to the plugin process: a snapshot of some thousand pods.
 pub(crate) const TO_CHILD_MAX: usize = 64 << 20;
 /// The largest frame from it: a status with a sink's states.
@@ -63,10 +63,15 @@ impl Hello {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ToChild {
     Hello(Hello),
-    /// What to run; once, before any window.
+    /// What to run: before any window, and again when that changes.
     Configure(Box<Configure>),
-    /// What a `delta` sink goes on from; before any window.
+    /// What a `delta` sink goes on from; one that was offered windows already ignores it.
     Base(Box<Base>),
+    /// What a sink may see of the last window, to try its next generation on; before the configuration.
+    Sample {
+        sink: String,
+        snapshot: Arc<Snapshot>,
+    },
     /// What these sinks may see of a window.
     Snapshot {
         sinks: Vec<String>,
@@ -81,7 +86,7 @@ pub(crate) enum ToChild {
 /// What to run.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Configure {
-    /// `Vec<SinkConfig>` as JSON: a plugin's `config` has no fixed shape.
+    /// `Vec<Wanted>` as JSON: a plugin's `config` has no fixed shape.
     pub(crate) sinks: String,
     /// `Ceiling` as JSON, too.
     pub(crate) ceiling: String,
@@ -92,8 +97,27 @@ pub(crate) struct Configure {
     pub(crate) secrets: BTreeMap<String, Secret>,
     /// The first window of the agent's life; none before it.
     pub(crate) first: Option<Window>,
-    /// How far each sink has come under an earlier plugin process.
+    /// How far each sink has come under an earlier plugin process; for those that do not run yet.
     pub(crate) resume: BTreeMap<String, Resume>,
+}
+
+/// One sink as it shall run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Wanted {
+    /// Rises when its configuration, or a file that it is made of, may have changed.
+    pub(crate) revision: u64,
+    pub(crate) config: SinkConfig,
+    /// Whether it ran under an earlier plugin process: then it was found good.
+    pub(crate) ran: bool,
+    /// What comes after it at once, where that is another: the process is sealed for both.
+    pub(crate) next: Option<SinkConfig>,
+}
+
+impl Wanted {
+    /// All that may run of it without another order.
+    pub(crate) fn configs(self) -> impl Iterator<Item = SinkConfig> {
+        [Some(self.config), self.next].into_iter().flatten()
+    }
 }
 
 /// What a `delta` sink goes on from.
@@ -124,6 +148,9 @@ pub(crate) struct Resume {
     pub(crate) limits_exceeded: BTreeMap<Limit, u64>,
     /// Openings of the breaker in a row.
     pub(crate) openings: u32,
+    pub(crate) last_success_unix_ns: Option<u64>,
+    pub(crate) last_error_unix_ns: Option<u64>,
+    pub(crate) generation: u64,
 }
 
 /// A window on its way, told before it is delivered: with it the same bytes can be made once more.
@@ -160,6 +187,8 @@ pub(crate) enum ToAgent {
         sink: String,
         plugin: String,
     },
+    /// A sink that was taken out of the configuration has delivered what it could.
+    Gone(String),
     /// Nothing waits any more.
     Drained,
 }
@@ -168,6 +197,8 @@ pub(crate) enum ToAgent {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SinkReport {
     pub(crate) status: SinkStatus,
+    /// Of what runs; 0 before anything does.
+    pub(crate) revision: u64,
     /// The window on its way: it may be acknowledged later.
     pub(crate) attempting: Option<Attempting>,
     pub(crate) acknowledged: Option<Acknowledged>,

@@ -9,7 +9,7 @@ mod kind;
 use thiserror::Error;
 
 pub(crate) use fetch::{Fetcher, Machine};
-pub(crate) use find::{find, search_path, short_name};
+pub(crate) use find::{candidates, find, search_path, short_name};
 pub(crate) use kind::Pre;
 
 use crate::authority::{Authority, Manifest, ManifestError};

@@ -25,6 +25,8 @@ pub enum SinkState {
     /// Its plugin faulted so often that it is called no more until it is loaded anew: by a changed
     /// configuration, a new file, or a restart of the agent.
     Quarantined,
+    /// Was taken out of the configuration, and delivers what waits.
+    Draining,
     /// Cannot run; the reason says why and what to do.
     Failed,
     /// Switched off in the configuration.
@@ -89,8 +91,16 @@ pub struct SinkCounters {
     /// Windows that arrived with a gap before them: nothing was counted since the last window that an
     /// earlier agent delivered.
     pub gaps: u64,
+    /// Windows whose counts arrived with those of a later one; in mode `delta`.
+    pub windows_merged: u64,
     /// Windows that never arrived: overtaken, over the queue, or given up.
     pub windows_dropped: u64,
+    /// Calls of its plugins, filters included.
+    pub calls: u64,
+    /// Processor time of those calls.
+    pub cpu_ns: u64,
+    /// Elapsed time of those calls.
+    pub wall_ns: u64,
     /// Calls that ended by a trap, a limit, or the plugin's own error.
     pub plugin_faults: u64,
     /// Deliveries that the endpoint, or the exporter's backend, failed or refused.
@@ -111,6 +121,17 @@ pub struct SinkCounters {
     pub http_denied: u64,
     /// Log lines of the plugin over its limit.
     pub log_lines_dropped: u64,
+    /// Generations that were refused while an older one ran on.
+    pub generations_refused: u64,
+}
+
+/// Why the newest configuration of a sink does not run, while an older one does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// What a person has to do.
+    pub reason: String,
+    /// When, in Unix nanoseconds.
+    pub at_unix_ns: u64,
 }
 
 /// How it stands with a sink's breaker.
@@ -138,13 +159,22 @@ pub struct SinkStatus {
     /// Its filters in order, then its plugin; empty until they are read.
     #[serde(deserialize_with = "at_most::<_, _, PARTS_MAX>")]
     pub chain: Vec<PluginStatus>,
+    /// How many generations of it have run since the agent's start: it rises when its configuration or
+    /// one of its plugins' files was changed and the change was good.
+    pub generation: u64,
+    /// The newest generation, where it was refused; none while the newest one runs.
+    pub refused: Option<Refused>,
     /// Addresses that it listens on.
     #[serde(deserialize_with = "at_most::<_, _, PARTS_MAX>")]
     pub listening: Vec<String>,
     /// Sequence of the last window that arrived; 0 before the first.
     pub last_sequence: u64,
+    /// When a window arrived last, in Unix nanoseconds; none before the first.
+    pub last_success_unix_ns: Option<u64>,
     /// The last fault of plugin or endpoint; empty when there was none.
     pub last_error: String,
+    /// When that was, in Unix nanoseconds.
+    pub last_error_unix_ns: Option<u64>,
     /// The last HTTP request that an exporter was not allowed, why, and what would allow it.
     pub last_denial: String,
     /// What happened to it.
@@ -187,9 +217,13 @@ impl SinkStatus {
             },
             reason: String::new(),
             chain: Vec::new(),
+            generation: 0,
+            refused: None,
             listening: Vec::new(),
             last_sequence: 0,
+            last_success_unix_ns: None,
             last_error: String::new(),
+            last_error_unix_ns: None,
             last_denial: String::new(),
             counters: SinkCounters::default(),
             limits_exceeded: BTreeMap::new(),

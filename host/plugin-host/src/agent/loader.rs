@@ -47,7 +47,6 @@ const REFUSALS: usize = 64;
 #[derive(Debug)]
 pub(super) struct Loader {
     config: PluginsConfig,
-    dirs: Vec<PathBuf>,
     compiler: Compiler,
     cache: OnceCell<Cache>,
     lanes: Lanes,
@@ -60,6 +59,8 @@ pub(super) struct Loader {
 struct Shared {
     /// What may be asked for.
     references: BTreeSet<String>,
+    /// Where it is looked for by name.
+    dirs: Vec<PathBuf>,
     /// One compile for all that ask for the same component, by its digest.
     flights: BTreeMap<String, Arc<AsyncMutex<()>>>,
     /// Why a component cannot be compiled, by its digest.
@@ -96,11 +97,10 @@ enum AnswerError {
 }
 
 impl Loader {
-    pub(super) fn new(config: PluginsConfig, dirs: Vec<PathBuf>, program: &Program) -> Arc<Self> {
+    pub(super) fn new(config: PluginsConfig, program: &Program) -> Arc<Self> {
         Arc::new(Self {
             compiler: Compiler::new(program, &config),
             config,
-            dirs,
             cache: OnceCell::new(),
             lanes: Lanes::default(),
             at_once: Arc::new(Semaphore::new(AT_ONCE)),
@@ -109,16 +109,18 @@ impl Loader {
         })
     }
 
-    /// The plugins that `sinks` name may be asked for from now on, and no others.
-    pub(super) fn allow(&self, sinks: &[SinkConfig]) {
+    /// The plugins that `sinks` name may be asked for from now on, and no others; by name they are in `dirs`.
+    pub(super) fn allow(&self, sinks: &[SinkConfig], dirs: Vec<PathBuf>) {
         let enabled = sinks.iter().filter(|sink| sink.enabled);
-        self.shared().references = enabled
+        let references = enabled
             .flat_map(|sink| {
                 let filters = sink.filters.iter().map(|filter| filter.plugin());
                 filters.chain([sink.plugin.as_str()])
             })
             .map(str::to_owned)
             .collect();
+        let mut shared = self.shared();
+        (shared.references, shared.dirs) = (references, dirs);
     }
 
     pub(super) fn counters(&self) -> LoadCounters {
@@ -222,7 +224,8 @@ impl Loader {
     }
 
     async fn find(&self, fetch: &Fetch) -> Result<Component, String> {
-        let (fetch, dirs, max) = (fetch.clone(), self.dirs.clone(), self.config.component_size);
+        let dirs = self.shared().dirs.clone();
+        let (fetch, max) = (fetch.clone(), self.config.component_size);
         let find = move || Component::find(&fetch, &dirs, max).map_err(|error| error.to_string());
         blocking(find).await?
     }

@@ -5,13 +5,11 @@ use owlk8s_pipeline::Backoff;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
+use super::Program;
 use super::connection::Connection;
 use super::loader::Loader;
 use super::memory::Memory;
 use super::process::Process;
-use super::views::Views;
-use super::{HostOptions, Program};
-use crate::frames::Configure;
 
 /// Between two starts: the first is quick, for a process that ran well before.
 const RESTART: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
@@ -24,7 +22,7 @@ const EXIT_PATIENCE: Duration = Duration::from_secs(1);
 pub(super) struct Supervisor {
     pub(super) memory: Arc<Memory>,
     pub(super) loader: Arc<Loader>,
-    pub(super) options: HostOptions,
+    pub(super) program: Program,
     pub(super) drain: watch::Receiver<Option<Duration>>,
 }
 
@@ -33,9 +31,14 @@ impl Supervisor {
         let mut backoff = Backoff::new(RESTART.0, RESTART.1);
         loop {
             let began = Instant::now();
-            let reason = self.one_life(&self.options.program).await;
+            let reason = self.one_life().await;
             if self.draining() {
                 return;
+            }
+            if self.memory.is_to_be_sealed_anew() {
+                self.memory
+                    .gone("the plugin process is started anew for the new configuration");
+                continue;
             }
             if began.elapsed() >= WELL_AFTER {
                 backoff.reset();
@@ -56,8 +59,8 @@ impl Supervisor {
     }
 
     /// Why it ended.
-    async fn one_life(&self, program: &Program) -> String {
-        let (mut process, sockets) = match Process::of_plugins(program) {
+    async fn one_life(&self) -> String {
+        let (mut process, sockets) = match Process::of_plugins(&self.program) {
             Ok(started) => started,
             Err(error) => return chain(&error),
         };
@@ -66,8 +69,6 @@ impl Supervisor {
         let connection = Connection {
             memory: &self.memory,
             drain: self.drain.clone(),
-            configure: self.configure(),
-            views: Views::of(&self.options.sinks, &self.options.plugins.ceiling),
         };
         let loads = Arc::clone(&self.loader).serve(sockets.control);
         let ended = tokio::select! {
@@ -94,19 +95,6 @@ impl Supervisor {
             let _ = process.exited().await;
         }
         "drained".to_owned()
-    }
-
-    fn configure(&self) -> Configure {
-        Configure {
-            sinks: serde_json::to_string(&self.options.sinks)
-                .unwrap_or_else(|_| unreachable!("a sink's configuration has string keys only")),
-            ceiling: serde_json::to_string(&self.options.plugins.ceiling)
-                .unwrap_or_else(|_| unreachable!("a ceiling has string keys only")),
-            user: self.options.plugins.user,
-            secrets: self.options.secrets.clone(),
-            first: self.memory.first(),
-            resume: self.memory.resume(),
-        }
     }
 }
 

@@ -54,10 +54,6 @@ impl Reach {
     }
 
     /// Whether a process that was sealed with this one can run what `other` is for.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for a configuration that is read again")
-    )]
     pub(crate) fn covers(&self, other: &Self) -> bool {
         self.reads.is_superset(&other.reads)
             && self.writes.is_superset(&other.writes)

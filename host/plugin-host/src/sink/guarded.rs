@@ -4,8 +4,9 @@ use std::time::Instant;
 
 use owlk8s_pipeline::{Borne, Breaker, BreakerState};
 
-use super::Start;
+use crate::config::BreakerConfig;
 use crate::desk::Desk;
+use crate::frames::Resume;
 use crate::status::{BreakerStatus, SinkState};
 
 pub(super) struct Guarded {
@@ -17,14 +18,13 @@ pub(super) struct Guarded {
 }
 
 impl Guarded {
-    /// Goes on where the sink was under an earlier plugin process.
-    pub(super) fn new(start: &Start) -> Self {
-        let config = &start.config().breaker;
+    /// Goes on where the sink was under an earlier plugin process; a new generation begins anew.
+    pub(super) fn new(desk: &Desk, config: &BreakerConfig, resume: &Resume) -> Self {
         Self {
-            breaker: config.breaker().after(start.resume.openings),
-            desk: start.desk.clone(),
+            breaker: config.breaker().after(resume.openings),
+            desk: desk.clone(),
             quarantine: config.quarantine,
-            reason: start.resume.last_error.clone(),
+            reason: resume.last_error.clone(),
         }
     }
 

@@ -20,6 +20,7 @@ mod exporters;
 mod mistakes;
 mod network;
 mod process;
+mod reload;
 mod responder;
 mod restarts;
 mod reuse;

@@ -86,6 +86,11 @@ fn placeholder(text: &str) -> Option<String> {
 }
 
 impl Host {
+    /// Run these sinks from now on.
+    pub(crate) fn reload(&self, sinks: &str) {
+        self.host.reload(options(sinks, &self.dir)).unwrap();
+    }
+
     pub(crate) fn sink(&self, name: &str) -> SinkStatus {
         self.host
             .status()

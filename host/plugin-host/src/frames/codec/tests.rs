@@ -40,6 +40,7 @@ fn report() -> SinkReport {
     let sink: SinkConfig =
         serde_json::from_str(r#"{"name": "log", "plugin": "simple-log"}"#).unwrap();
     SinkReport {
+        revision: 7,
         status: SinkStatus {
             chain: vec![plugin(); 2],
             listening: vec!["127.0.0.1:1".to_owned()],
