@@ -51,6 +51,7 @@ fn network(grant: &str, answers: Vec<Vec<&'static str>>) -> Network {
     let sink = serde_json::from_str(r#"{"name": "x", "plugin": "x"}"#).unwrap();
     let (desks, _outbox) = desks();
     let desk = desks.open(SinkReport {
+        revision: 0,
         status: SinkStatus::starting(&sink),
         attempting: None,
         acknowledged: None,

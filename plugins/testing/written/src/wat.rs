@@ -38,7 +38,7 @@ fn component(version: &str, module: &str) -> Vec<u8> {
         .unwrap();
     let world = resolve.select_world(&[package], Some("formatter")).unwrap();
     let mut module = wat::parse_str(module).unwrap();
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).unwrap();
     ComponentEncoder::default()
         .module(&module)
         .unwrap()
