@@ -238,7 +238,7 @@ impl Conversation {
         let (talk, end) = if rng.u8(..3) == 0 {
             http2::talk(rng)
         } else {
-            http1::talk(rng, join == Join::Late)
+            http1::talk(rng)
         };
         Self {
             seed: rng.u64(..),
