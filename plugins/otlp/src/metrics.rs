@@ -2,6 +2,8 @@
 //! `owlk8s.*`, with the names that the plugin `prometheus` gives them in Prometheus' form.
 //! <https://opentelemetry.io/docs/specs/semconv/http/http-metrics/>
 
+use std::time::Duration;
+
 use owlk8s_plugin::records::{Status, Temporality, Total};
 use owlk8s_plugin::semconv::{Durations, Exchange, exchanges};
 use owlk8s_plugin::{Row, Snapshot, Target};
@@ -160,7 +162,7 @@ fn point(
         start_time_unix_nano: interval.start,
         time_unix_nano: interval.end,
         count: durations.latency.count(),
-        sum: Some(durations.sum().as_secs_f64()),
+        sum: Some(seconds(durations.sum())),
         scale: durations.latency.scale,
         zero_count: 0,
         positive: Some(Buckets {
@@ -248,7 +250,7 @@ fn gauges(interval: &Interval, target: &Target<'_>) -> [Metric; 4] {
             "owlk8s.request.duration.last",
             "The latest duration of a request.",
             "s",
-            float(total.duration_last().as_secs_f64()),
+            float(seconds(total.duration_last())),
         ),
         gauge(
             "owlk8s.target.status",
@@ -262,4 +264,9 @@ fn gauges(interval: &Interval, target: &Target<'_>) -> [Metric; 4] {
                 .into(),
         ),
     ]
+}
+
+/// The number nearest to it: `as_secs_f64` adds two, and 3.78 s would be 3.7800000000000002.
+fn seconds(duration: Duration) -> f64 {
+    duration.as_nanos() as f64 / 1e9
 }
