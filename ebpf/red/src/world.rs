@@ -86,16 +86,15 @@ unsafe extern "C" fn owlk8s_frame(skb: *mut __sk_buff, conn: *mut Conn, how: u32
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-unsafe extern "C" fn owlk8s_drain(
-    skb: *mut __sk_buff,
-    conn: *mut Conn,
-    slot: *mut Slot,
-    why: u32,
-) -> u32 {
+unsafe extern "C" fn owlk8s_drain(conn: *mut Conn, slot: *mut Slot, why: u32) -> u32 {
     if conn.is_null() || slot.is_null() {
         return 0;
     }
-    drain(&Kernel { skb }, conn, slot, why);
+    // No packet: it asks for the CPU only.
+    let kernel = Kernel {
+        skb: core::ptr::null_mut(),
+    };
+    drain(&kernel, conn, slot, why);
     0
 }
 
@@ -266,7 +265,7 @@ impl World for Kernel {
 
     #[inline(always)]
     unsafe fn drain(&self, conn: *mut Conn, slot: *mut Slot, why: u32) {
-        owlk8s_drain(self.skb, conn, slot, why);
+        owlk8s_drain(conn, slot, why);
     }
 
     #[inline(always)]
