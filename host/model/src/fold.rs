@@ -81,6 +81,7 @@ fn fold_target(
             },
             |b| b.totals.clone(),
         ),
+        client: before.and_then(|b| b.client.clone()),
         rows: before.map(|b| b.rows.clone()).unwrap_or_default(),
         grpc: before.map(|b| b.grpc.clone()).unwrap_or_default(),
     };
@@ -97,6 +98,7 @@ fn fold_target(
             hook_reason,
             blind,
             counters,
+            client,
             rows,
             grpc,
         }) => {
@@ -104,8 +106,15 @@ fn fold_target(
             now.hook = Some(*hook);
             now.hook_reason.clone_from(hook_reason);
             now.blind = blind.is_some();
-            let before = before.map(|b| &b.totals);
-            now = now.with_totals(totals(before, counters, rows, include_probes));
+            let of = |direction, counters, before| {
+                totals(before, counters, rows, direction, include_probes)
+            };
+            let asked = before.and_then(|b| b.client.as_ref());
+            now.client = client
+                .as_ref()
+                .map(|counters| of(Direction::Client, counters, asked));
+            let answered = before.map(|b| &b.totals);
+            now = now.with_totals(of(Direction::Server, counters, answered));
             now.rows.clone_from(rows);
             now.grpc.clone_from(grpc);
             (now.status, now.reason) = match blind {
@@ -122,9 +131,10 @@ fn totals(
     before: Option<&Totals>,
     counters: &Counters,
     rows: &[Row],
+    direction: Direction,
     include_probes: bool,
 ) -> Totals {
-    let counted = |row: &&Row| row.direction == Direction::Server && (include_probes || !row.probe);
+    let counted = |row: &&Row| row.direction == direction && (include_probes || !row.probe);
     let sum = |keep: &dyn Fn(&Row) -> bool, of: &dyn Fn(&Row) -> u64| -> u64 {
         rows.iter()
             .filter(counted)

@@ -132,8 +132,10 @@ pub enum TargetReading {
         /// Set where packets bypass this place and no other is permitted: why, and what would help. What is counted is
         /// then not what there is.
         blind: Option<String>,
-        /// Unsplit counters.
+        /// Unsplit counters of what the pod answers.
         counters: Counters,
+        /// Unsplit counters of what the pod asks of others; none where that is not counted.
+        client: Option<Counters>,
         /// Sorted by dimensions, each combination once.
         rows: Vec<Row>,
         /// Sorted by status.

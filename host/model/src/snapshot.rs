@@ -106,6 +106,8 @@ pub struct TargetSnapshot {
     pub blind: bool,
     /// Its sums.
     pub totals: Totals,
+    /// The same of what it asks of others; none where that is not counted.
+    pub client: Option<Totals>,
     /// Answered requests by dimension.
     pub rows: Vec<Row>,
     /// gRPC calls by `grpc-status`.
@@ -186,9 +188,14 @@ impl TargetSnapshot {
                 ..*row
             }
         });
+        let client = self.client.as_ref().map(|now| match &earlier.client {
+            Some(earlier) => now.since(earlier),
+            None => now.clone(),
+        });
         Self {
             rows: rows.filter(|row| row.count > 0).collect(),
             grpc: grpc.filter(|row| row.count > 0).collect(),
+            client,
             ..self.clone()
         }
         .with_totals(self.totals.since(&earlier.totals))
@@ -197,10 +204,18 @@ impl TargetSnapshot {
     /// The same with other totals, of which nothing is covered where nothing can be seen.
     #[must_use]
     pub fn with_totals(self, mut totals: Totals) -> Self {
+        let mut client = self.client;
         if self.blind {
             totals.coverage = 0.0;
+            if let Some(client) = &mut client {
+                client.coverage = 0.0;
+            }
         }
-        Self { totals, ..self }
+        Self {
+            totals,
+            client,
+            ..self
+        }
     }
 }
 

@@ -75,6 +75,7 @@ impl Past {
                 segments_from_pod: 1,
                 ..Counters::default()
             },
+            client: None,
             rows: vec![
                 row(200, false, self.ok),
                 row(404, false, self.not_found),
@@ -278,6 +279,7 @@ fn counted(counters: Counters, blind: Option<&str>) -> TargetSnapshot {
                 hook_reason: String::new(),
                 blind: blind.map(str::to_owned),
                 counters,
+                client: None,
                 rows: vec![],
                 grpc: vec![],
             },
@@ -293,6 +295,53 @@ fn counted(counters: Counters, blind: Option<&str>) -> TargetSnapshot {
 fn status_of(counters: Counters) -> (Status, String) {
     let target = counted(counters, None);
     (target.status, target.reason)
+}
+
+#[test]
+fn what_a_target_asks_of_others_is_summed_apart() {
+    let asked = Row {
+        direction: Direction::Client,
+        ..row(503, false, 4)
+    };
+    let counters = |started, aborted| Counters {
+        started,
+        aborted,
+        ..Counters::default()
+    };
+    let snapshot = |client| {
+        let active = TargetReading::Active {
+            interface: "veth0".to_owned(),
+            hook: Hook::HostVeth,
+            hook_reason: String::new(),
+            blind: None,
+            counters: counters(3, 1),
+            client,
+            rows: vec![row(200, false, 2), asked.clone()],
+            grpc: vec![],
+        };
+        let reading = Reading {
+            at: UnixNanos(1),
+            targets: [("cart-0".into(), active)].into(),
+        };
+        fold(None, "n", &set(&["cart-0"]), &reading, false)
+    };
+    let before = snapshot(Some(counters(9, 2)));
+    let target = &before.targets[0];
+    assert_eq!((target.totals.requests, target.totals.err5), (2, 0));
+    let client = target.client.clone().unwrap_or_default();
+    assert_eq!(
+        (
+            client.requests,
+            client.err5,
+            client.aborted,
+            client.in_flight
+        ),
+        (4, 4, 2, 3)
+    );
+    let window = snapshot(Some(counters(10, 3))).since(&before);
+    let client = window.targets[0].client.clone().unwrap_or_default();
+    assert_eq!((client.requests, client.aborted), (0, 1));
+    assert_eq!(snapshot(None).targets[0].client, None);
 }
 
 #[test]

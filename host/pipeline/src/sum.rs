@@ -8,6 +8,10 @@ pub(crate) fn plus(earlier: &TargetSnapshot, later: &TargetSnapshot) -> TargetSn
     TargetSnapshot {
         rows: plus_rows(&earlier.rows, &later.rows),
         grpc: plus_grpc(&earlier.grpc, &later.grpc),
+        client: match (&earlier.client, &later.client) {
+            (Some(earlier), Some(later)) => Some(plus_totals(earlier, later)),
+            (earlier, later) => later.clone().or_else(|| earlier.clone()),
+        },
         ..later.clone()
     }
     .with_totals(plus_totals(&earlier.totals, &later.totals))
@@ -117,6 +121,7 @@ pub(crate) mod fixtures {
                 duration_count: requests,
                 ..Totals::default()
             },
+            client: None,
             rows: if requests == 0 { Vec::new() } else { vec![row] },
             grpc: Vec::new(),
         }

@@ -63,6 +63,7 @@ fn answered(count: u64) -> TargetReading {
             started: count,
             ..Counters::default()
         },
+        client: None,
         rows: vec![row],
         grpc: Vec::new(),
     }

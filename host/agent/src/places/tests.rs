@@ -72,6 +72,7 @@ fn read_at(target: &Arc<Target>, hook: Hook, blind: Option<&str>) -> Snapshot {
         hook_reason: String::new(),
         blind: blind.map(str::to_owned),
         counters: Counters::default(),
+        client: None,
         rows: Vec::new(),
         grpc: Vec::new(),
     };

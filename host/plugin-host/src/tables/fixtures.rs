@@ -59,6 +59,7 @@ pub(crate) fn target(pod: &str, count: u64) -> TargetSnapshot {
             coverage: 1.0,
             ..Totals::default()
         },
+        client: None,
         rows: vec![Row {
             direction: Direction::Server,
             protocol: Protocol::Http11,

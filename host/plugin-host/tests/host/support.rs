@@ -185,6 +185,7 @@ pub(crate) fn target(pod: &str, requests: u64) -> TargetSnapshot {
             duration_count: requests,
             ..Totals::default()
         },
+        client: None,
         rows: vec![row],
         grpc: Vec::new(),
     }

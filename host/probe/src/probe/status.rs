@@ -157,6 +157,8 @@ pub(super) fn reading(watched: &mut Watched, maps: &Maps, reader: &mut RowReader
                 blind: attached.blind(),
                 // After the rows: what is answered has started, so requests in flight are never negative.
                 counters: crate::read::counters(maps.slots.element(slots.server)),
+                client: (slots.client != 0)
+                    .then(|| crate::read::counters(maps.slots.element(slots.client))),
                 rows,
                 grpc,
             }
