@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use owlk8s_model::{Snapshot, UnixNanos, Window};
+use owlk8s_model::{Snapshot, Temporality, UnixNanos, Window};
 use serde::{Deserialize, Serialize};
 
 use crate::delta::Delta;
@@ -39,6 +39,25 @@ pub struct Attempt {
     cumulative: Arc<Snapshot>,
 }
 
+impl Attempt {
+    /// A window as a sink of `mode` would get it, to try a plugin on. It is never acknowledged; in
+    /// `delta` its counts are all that there are.
+    pub fn rehearsal(mode: Mode, cumulative: Arc<Snapshot>) -> Self {
+        let snapshot = match mode {
+            Mode::Delta => Arc::new(Snapshot {
+                temporality: Temporality::Delta,
+                ..Snapshot::clone(&cumulative)
+            }),
+            Mode::Latest | Mode::EveryWindow => Arc::clone(&cumulative),
+        };
+        Self {
+            snapshot,
+            window: cumulative.window,
+            cumulative,
+        }
+    }
+}
+
 /// The mailbox of one sink.
 #[derive(Debug)]
 pub struct Windows {
@@ -55,14 +74,9 @@ pub struct Windows {
 impl Windows {
     /// An empty one; `capacity` bounds the queue of `every-window`, the others need one place.
     pub fn new(mode: Mode, capacity: usize) -> Self {
-        let capacity = if mode == Mode::EveryWindow {
-            capacity.max(1)
-        } else {
-            1
-        };
         Self {
             mode,
-            capacity,
+            capacity: places(mode, capacity),
             queue: VecDeque::new(),
             newest: None,
             last_offered: None,
@@ -82,6 +96,14 @@ impl Windows {
         }
     }
 
+    /// Go on in another mode, or with another capacity. What waits goes on waiting, as far as there is
+    /// room; a mode that becomes `delta` counts from the last acknowledged window.
+    pub fn change(&mut self, mode: Mode, capacity: usize) {
+        self.mode = mode;
+        self.capacity = places(mode, capacity);
+        self.trim();
+    }
+
     /// A new window; one that is not newer than the last is ignored.
     pub fn offer(&mut self, snapshot: Arc<Snapshot>) {
         let sequence = snapshot.window.sequence;
@@ -91,12 +113,16 @@ impl Windows {
         let missed = self.last_offered.map_or(0, |last| sequence - last - 1);
         self.last_offered = Some(sequence);
         self.drop_windows(missed);
-        if self.mode == Mode::Delta
-            && let Some(before) = self.newest.replace(Arc::clone(&snapshot))
+        if let Some(before) = self.newest.replace(Arc::clone(&snapshot))
+            && self.mode == Mode::Delta
         {
             self.delta.follow(&before, &snapshot);
         }
         self.queue.push_back(snapshot);
+        self.trim();
+    }
+
+    fn trim(&mut self) {
         while self.queue.len() > self.capacity {
             self.queue.pop_front();
             self.drop_windows(1);
@@ -104,7 +130,7 @@ impl Windows {
     }
 
     /// The next window to deliver; none when all were taken. It ends by [`Self::acknowledge`] or
-    /// [`Self::abandon`], and may be delivered again until then.
+    /// [`Self::abandon`] or [`Self::put_back`], and may be delivered again until then.
     pub fn take(&mut self) -> Option<Attempt> {
         let cumulative = self.queue.pop_front()?;
         let snapshot = match self.mode {
@@ -130,15 +156,20 @@ impl Windows {
             end: attempt.window.end,
         };
         self.acknowledged = Some(acknowledged);
-        if self.mode == Mode::Delta {
-            self.delta.acknowledge(&attempt.cumulative);
-        }
+        // In every mode: it may become `delta`.
+        self.delta.acknowledge(&attempt.cumulative);
         acknowledged
     }
 
     /// It will not be delivered. In `delta` its counts are part of the next one.
     pub fn abandon(&mut self, _attempt: Attempt) {
         self.drop_windows(1);
+    }
+
+    /// Not delivered, and to be taken again before all that came later.
+    pub fn put_back(&mut self, attempt: Attempt) {
+        self.queue.push_front(attempt.cumulative);
+        self.trim();
     }
 
     /// Whether an attempt that failed has been overtaken: only `latest` lets go of it for a newer one.
@@ -165,6 +196,15 @@ impl Windows {
         if self.mode != Mode::Delta {
             self.dropped += count;
         }
+    }
+}
+
+/// Only `every-window` has a queue.
+fn places(mode: Mode, capacity: usize) -> usize {
+    if mode == Mode::EveryWindow {
+        capacity.max(1)
+    } else {
+        1
     }
 }
 
