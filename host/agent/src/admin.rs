@@ -20,12 +20,16 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::plugins::Plugins;
 use crate::reader::Reader;
+use crate::reload::Tally;
 
 /// More at once wait for one of these to end.
 const CONNECTIONS: usize = 32;
 /// A client that is silent for longer before its request is whole is let go.
 const PATIENCE: Duration = Duration::from_secs(10);
-const PATHS: &str = "/livez\n/readyz\n/metrics\n/snapshot\n/plugins\n";
+const PATHS: &str = "/livez\n/readyz\n/metrics\n/snapshot\n/plugins\n/plugins/NAME\n";
+
+/// One sink, by its name.
+const ONE_PLUGIN: &str = "/plugins/";
 
 /// What the endpoints show.
 pub(crate) struct Admin {
@@ -35,6 +39,7 @@ pub(crate) struct Admin {
     pub(crate) latest: watch::Receiver<Option<Arc<Snapshot>>>,
     /// Where Kubernetes is a source of targets.
     pub(crate) api_requests: Option<ApiRequests>,
+    pub(crate) reloads: Arc<Tally>,
     pub(crate) started: Instant,
 }
 
@@ -118,10 +123,30 @@ impl Admin {
                 Err(gone) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{gone}\n")),
             },
             "/plugins" => json(&self.plugins.status()),
+            path if path.starts_with(ONE_PLUGIN) => self.plugin(&path[ONE_PLUGIN.len()..]),
             path => text(
                 StatusCode::NOT_FOUND,
                 format!("nothing at {path}; there are\n{PATHS}"),
             ),
+        }
+    }
+
+    fn plugin(&self, name: &str) -> Answer {
+        let sinks = self.plugins.status();
+        match sinks.iter().find(|sink| sink.name == name) {
+            Some(sink) => json(sink),
+            None => {
+                let names: Vec<&str> = sinks.iter().map(|sink| sink.name.as_str()).collect();
+                let there = if names.is_empty() {
+                    "the configuration has none".to_owned()
+                } else {
+                    format!("there are {}", names.join(", "))
+                };
+                text(
+                    StatusCode::NOT_FOUND,
+                    format!("no sink of this name; {there}\n"),
+                )
+            }
         }
     }
 
@@ -144,6 +169,7 @@ impl Admin {
             self.reader.cost(),
             &self.plugins,
             self.api_requests.as_ref(),
+            &self.reloads,
             self.started.elapsed(),
         );
         with(

@@ -16,7 +16,7 @@ use owlk8s_probe::{Options, Probe};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, interval_at, timeout};
+use tokio::time::{Interval, MissedTickBehavior, interval, interval_at, timeout};
 
 use crate::admin::{self, Admin};
 use crate::book::Book;
@@ -25,6 +25,7 @@ use crate::places;
 use crate::plan::Plan;
 use crate::plugins::Plugins;
 use crate::reader::{Reader, ReaderGone};
+use crate::reload::{Change, Changes, Diff, Tally};
 
 /// Connections that ended without a word are looked for this often.
 const SWEEP: Duration = Duration::from_secs(30);
@@ -54,13 +55,7 @@ impl Built {
         })?;
         let discovery = discover(&config.discovery, &config.around).await?;
         let interfaces = Interfaces::new()?;
-        let plugins = PluginHost::start(HostOptions {
-            plugins: config.plugins.clone(),
-            sinks: config.sinks.clone(),
-            plugin_dirs: config.plugin_dirs.clone(),
-            secrets: config.secrets.clone(),
-            program: Program::default(),
-        })?;
+        let plugins = PluginHost::start(host_options(&config))?;
         Ok(Self {
             config,
             listener,
@@ -87,6 +82,7 @@ impl Built {
         let (plans_in, plans) = watch::channel(Arc::default());
         let (latest_in, latest) = watch::channel(None);
         let plugins = Plugins::new(plugins);
+        let reloads = Arc::new(Tally::new());
         let mut tasks = JoinSet::new();
         tasks.spawn(places::follow(
             interfaces,
@@ -99,13 +95,16 @@ impl Built {
             plugins: plugins.clone(),
             latest,
             api_requests: discovery.api_requests,
+            reloads: Arc::clone(&reloads),
             started: Instant::now(),
         };
         tasks.spawn(admin::serve(listener, Arc::new(shown)));
         tracing::info!(node = config.node, interval = ?config.interval, admin = %address,
             sinks = config.sinks.len(), "started");
         Ok(Running {
-            interval: config.interval,
+            config,
+            changes: None,
+            reloads,
             reader,
             thread,
             plans,
@@ -118,7 +117,11 @@ impl Built {
 
 /// At work.
 pub(crate) struct Running {
-    interval: Duration,
+    /// What is in effect.
+    config: Config,
+    /// None: nothing is followed.
+    changes: Option<Changes>,
+    reloads: Arc<Tally>,
     reader: Reader,
     thread: JoinHandle<()>,
     plans: watch::Receiver<Arc<Plan>>,
@@ -131,11 +134,8 @@ impl Running {
     /// Closes a window each interval until `stop`, or until the reader fails.
     pub(crate) async fn until(&mut self, stop: impl Future<Output = ()>) -> Result<(), ReaderGone> {
         tokio::pin!(stop);
-        let mut windows = interval_at(
-            (Instant::now() + FIRST.min(self.interval)).into(),
-            self.interval,
-        );
-        windows.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut every = self.config.interval;
+        let mut windows = ticks(FIRST.min(every), every);
         let mut sweeps = interval(SWEEP);
         sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -147,9 +147,70 @@ impl Running {
                     self.reader.adopt(plan)?;
                 }
                 _ = windows.tick() => self.window().await?,
+                change = changed(&mut self.changes) => {
+                    self.take(change);
+                    if self.config.interval != every {
+                        every = self.config.interval;
+                        windows = ticks(every, every);
+                    }
+                }
                 _ = sweeps.tick() => self.reader.sweep()?,
             }
         }
+    }
+
+    /// From here on its configuration and its plugins' files are followed.
+    pub(crate) fn follow(&mut self, mut changes: Changes) {
+        changes.plugins_are(self.plugins.files());
+        self.changes = Some(changes);
+    }
+
+    fn take(&mut self, change: Change) {
+        match change.config {
+            Some(Ok(wanted)) => self.reload(wanted),
+            Some(Err(error)) => self.refuse(&anyhow::Error::from(error)),
+            None => {}
+        }
+        if change.plugins {
+            self.plugins.look_again();
+        }
+        if let Some(changes) = &mut self.changes {
+            changes.plugins_are(self.plugins.files());
+        }
+    }
+
+    fn reload(&mut self, wanted: Config) {
+        let changed = match Diff::between(&self.config, &wanted) {
+            Ok(changed) => changed,
+            Err(error) => return self.refuse(&error.into()),
+        };
+        let mut next = self.config.clone();
+        next.adopt(wanted);
+        if let Err(error) = self.plugins.reload(host_options(&next)) {
+            return self.refuse(&error.into());
+        }
+        crate::logs::set(next.log);
+        self.config = next;
+        self.reloads.applied(changed.restart.len());
+        let in_effect = changed.live.join(", ");
+        if changed.restart.is_empty() {
+            tracing::info!(changed = in_effect, "configuration reloaded");
+        } else {
+            tracing::warn!(
+                changed = in_effect,
+                needs_restart = changed.restart.join(", "),
+                "configuration reloaded, in part: restart owlk8s for the rest"
+            );
+        }
+    }
+
+    /// A configuration that is wrong anywhere changes nothing.
+    fn refuse(&self, error: &anyhow::Error) {
+        self.reloads.refused();
+        tracing::error!(
+            error = format!("{error:#}"),
+            "new configuration is refused: the one before stays in effect"
+        );
     }
 
     async fn window(&self) -> Result<(), ReaderGone> {
@@ -181,6 +242,29 @@ impl Running {
             Ok(_) => tracing::error!("the reader's thread panicked"),
             Err(_) => tracing::warn!("still detaching; the kernel does the rest"),
         }
+    }
+}
+
+fn host_options(config: &Config) -> HostOptions {
+    HostOptions {
+        plugins: config.plugins.clone(),
+        sinks: config.sinks.clone(),
+        plugin_dirs: config.plugin_dirs.clone(),
+        secrets: config.secrets.clone(),
+        program: Program::default(),
+    }
+}
+
+fn ticks(first: Duration, every: Duration) -> Interval {
+    let mut ticks = interval_at((Instant::now() + first).into(), every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+async fn changed(changes: &mut Option<Changes>) -> Change {
+    match changes {
+        Some(changes) => changes.next().await,
+        None => std::future::pending().await,
     }
 }
 

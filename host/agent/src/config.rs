@@ -14,17 +14,19 @@ use std::time::Duration;
 
 use owlk8s_discover::{DiscoveryConfig, Surroundings};
 use owlk8s_plugin_host::{PluginsConfig, SinkConfig};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub(crate) use error::ConfigError;
 use error::{Source, value};
 
 /// Everything that `owlk8s run` needs to know; printed by `owlk8s config` as it is here.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Config {
     pub(crate) node: String,
     #[serde(with = "humantime_serde")]
     pub(crate) interval: Duration,
+    /// What is logged; `RUST_LOG` and `debug=true` go before it.
+    pub(crate) log: Level,
     /// Searched for `NAME.wasm` before the places where shipped plugins are.
     pub(crate) plugin_dirs: Vec<PathBuf>,
     pub(crate) admin: Admin,
@@ -42,14 +44,26 @@ pub(crate) struct Config {
     pub(crate) around: Surroundings,
 }
 
+/// From which level on our own events are logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Level {
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+    Trace,
+}
+
 /// Our own HTTP endpoints.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Admin {
     pub(crate) listen: SocketAddr,
 }
 
 /// What is counted, and how much kernel memory it may take.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Probe {
     /// How many targets may be attached at once.
     pub(crate) targets: u32,
@@ -91,7 +105,12 @@ impl Config {
             path: path.to_owned(),
             source,
         })?;
-        let config = Self::parse(&path.display().to_string(), &text, env)?;
+        Self::read(path, &text, env)
+    }
+
+    /// From the text of a file.
+    pub(crate) fn read(path: &Path, text: &str, env: Env<'_>) -> Result<Self, ConfigError> {
+        let config = Self::parse(&path.display().to_string(), text, env)?;
         config
             .discovery
             .validate()
@@ -131,6 +150,7 @@ impl Config {
             interval: raw
                 .interval
                 .map_or(Ok(DEFAULT_INTERVAL), |typed| interval(&source, &typed))?,
+            log: raw.log,
             plugin_dirs: raw.plugin_dirs,
             admin: Admin {
                 listen: raw
@@ -162,6 +182,23 @@ impl Config {
             secrets: secrets(&sinks, env),
             sinks,
         })
+    }
+}
+
+impl Config {
+    /// Take from `wanted` what can change while the agent runs; the rest stays in effect.
+    pub(crate) fn adopt(&mut self, wanted: Self) {
+        let kept = PluginsConfig {
+            cache_dir: self.plugins.cache_dir.clone(),
+            state_dir: self.plugins.state_dir.clone(),
+            ..wanted.plugins
+        };
+        self.interval = wanted.interval;
+        self.log = wanted.log;
+        self.plugin_dirs = wanted.plugin_dirs;
+        self.plugins = kept;
+        self.sinks = wanted.sinks;
+        self.secrets = wanted.secrets;
     }
 }
 

@@ -21,6 +21,7 @@ mod plan;
 mod plugins;
 mod privilege;
 mod reader;
+mod reload;
 
 use std::io::Write as _;
 use std::path::Path;
@@ -32,6 +33,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::agent::Built;
 use crate::cli::{Cli, Command};
 use crate::config::{Config, ConfigError, process_env};
+use crate::reload::Changes;
 
 /// The user asked for what cannot be; clap ends with it as well.
 const USAGE: u8 = 2;
@@ -108,14 +110,17 @@ fn effective(path: Option<&Path>) -> Result<Config, ConfigError> {
 
 fn run(path: &Path) -> anyhow::Result<()> {
     let config = Config::load(path, &process_env)?;
-    logs::start(&process_env);
+    logs::start(config.log, &process_env);
     privilege::settle()?;
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
         .block_on(async {
             let mut stop = Stop::listen()?;
+            // Before what takes long: SIGHUP would end it.
+            let changes = Changes::follow(path, process_env)?;
             let mut running = Built::new(config).await?.spawn()?;
+            running.follow(changes);
             let ended = running.until(stop.asked()).await;
             running.drain().await;
             Ok(ended?)

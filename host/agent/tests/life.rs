@@ -26,7 +26,7 @@ fn readyz_is_ready_after_the_first_reading() {
 fn an_unknown_path_is_answered_with_those_there_are() {
     let lab = Lab::new(1);
     let agent = Agent::start(&lab, &config(&[lab.target("p1")], ""));
-    let listing = "nothing at /metric; there are\n/livez\n/readyz\n/metrics\n/snapshot\n/plugins\n";
+    let listing = "nothing at /metric; there are\n/livez\n/readyz\n/metrics\n/snapshot\n/plugins\n/plugins/NAME\n";
     assert_eq!(agent.get("/metric").unwrap(), (404, listing.to_owned()));
     assert_eq!(
         agent.ask("POST", "/snapshot").unwrap(),

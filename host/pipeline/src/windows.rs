@@ -96,6 +96,15 @@ impl Windows {
         }
     }
 
+    /// The cumulative snapshot of the acknowledged window, for `delta`; taken before the first window is offered.
+    pub fn base(&mut self, base: Arc<Snapshot>) {
+        if let Some(acknowledged) = self.acknowledged
+            && self.last_offered == Some(acknowledged.sequence)
+        {
+            self.resume(acknowledged, Some(base));
+        }
+    }
+
     /// Go on in another mode, or with another capacity. What waits goes on waiting, as far as there is
     /// room; a mode that becomes `delta` counts from the last acknowledged window.
     pub fn change(&mut self, mode: Mode, capacity: usize) {

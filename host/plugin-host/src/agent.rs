@@ -6,7 +6,7 @@ mod memory;
 mod process;
 mod supervisor;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use crate::config::{ConfigError, PluginsConfig, SinkConfig, check};
 use crate::plugin::search_path;
 use crate::status::SinkStatus;
-use memory::Memory;
+use memory::{Memory, Wants};
 use supervisor::Supervisor;
 
 /// What the plugin host is started with.
@@ -35,6 +35,23 @@ pub struct HostOptions {
     pub secrets: BTreeMap<String, String>,
     /// What to run as the plugin process: this very binary with `plugin-host` by default.
     pub program: Program,
+}
+
+impl HostOptions {
+    fn wants(self) -> Result<Wants, StartError> {
+        let mut errors = check(&self.sinks);
+        errors.extend(self.plugins.check(&self.sinks));
+        if !errors.is_empty() {
+            return Err(StartError::Config(errors));
+        }
+        let exe = std::env::current_exe().ok();
+        Ok(Wants {
+            dirs: search_path(&self.plugin_dirs, exe.as_deref()),
+            sinks: self.sinks,
+            secrets: self.secrets,
+            look_again: false,
+        })
+    }
 }
 
 /// How the plugin process is started. It must call [`crate::plugin_process`].
@@ -76,18 +93,12 @@ impl PluginHost {
     /// Start the plugin process in the background; needs a tokio runtime. A plugin that cannot run is
     /// a status, not an error; so is a plugin process that does not start.
     pub fn start(options: HostOptions) -> Result<Self, StartError> {
-        let mut errors = check(&options.sinks);
-        errors.extend(options.plugins.check(&options.sinks));
-        if !errors.is_empty() {
-            return Err(StartError::Config(errors));
-        }
-        let exe = std::env::current_exe().ok();
-        let memory = Arc::new(Memory::new(&options.sinks));
+        let program = options.program.clone();
+        let memory = Arc::new(Memory::new(options.wants()?));
         let (drain, draining) = watch::channel(None);
         let supervisor = Supervisor {
             memory: Arc::clone(&memory),
-            plugin_dirs: search_path(&options.plugin_dirs, exe.as_deref()),
-            options,
+            program,
             drain: draining,
         };
         Ok(Self {
@@ -95,6 +106,25 @@ impl PluginHost {
             drain,
             supervisor: tokio::spawn(supervisor.run()),
         })
+    }
+
+    /// Run this from now on; `program` stays as it was. Sinks that are as they were are not touched;
+    /// others start, leave, or prepare a new generation beside the one that runs. With an error nothing
+    /// has changed.
+    pub fn reload(&self, options: HostOptions) -> Result<(), StartError> {
+        self.memory.want(options.wants()?);
+        Ok(())
+    }
+
+    /// The plugins' files may have changed: a sink whose plugins are others now prepares a new
+    /// generation, and one that could not run tries again.
+    pub fn look_again(&self) {
+        self.memory.look_again();
+    }
+
+    /// Where the plugins of all sinks lie, or may come to lie.
+    pub fn plugin_files(&self) -> BTreeSet<PathBuf> {
+        self.memory.plugin_files()
     }
 
     /// A new window for all sinks. Never waits: while the plugin process is away or behind, the newest

@@ -1,13 +1,14 @@
 //! A sink's plugins in order: filters, then the one that makes or sends something.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::bindings::types::Request;
+use crate::bindings::types::{Payload, Request, Response};
 use crate::call::{Answer, Ask, Called, Fault, call};
-use crate::config::{Limits, SinkConfig};
+use crate::config::{Endpoint, FilterConfig, Limits, SinkConfig};
 use crate::desk::Desk;
 use crate::engine::Runtime;
 use crate::frames::Level;
@@ -26,6 +27,8 @@ pub(crate) struct Chain {
     filters: Vec<Stage>,
     last: Stage,
     desk: Desk,
+    /// While it runs; the agent hears nothing of the states that other calls leave.
+    live: AtomicBool,
 }
 
 struct Stage {
@@ -33,6 +36,17 @@ struct Stage {
     config: String,
     state: Mutex<Vec<u8>>,
     slow: AtomicBool,
+}
+
+impl Stage {
+    fn state(&self) -> Vec<u8> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.clone()
+    }
+
+    fn set_state(&self, new: Vec<u8>) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = new;
+    }
 }
 
 impl Chain {
@@ -91,6 +105,7 @@ impl Chain {
             filters,
             last,
             desk,
+            live: AtomicBool::new(false),
         })
     }
 
@@ -145,6 +160,70 @@ impl Chain {
         answer.map_err(|fault| fault.of_plugin(&self.last.plugin.name))
     }
 
+    /// Call the plugins as for a real window and throw away what they give. An exporter is not called: it
+    /// would send. The error is a plugin's fault, with its name.
+    pub(crate) async fn rehearse(
+        &self,
+        tables: Arc<Tables>,
+        endpoints: &BTreeMap<String, Endpoint>,
+    ) -> Result<(), String> {
+        let states = self.states();
+        let tables = self.filter(tables).await?;
+        match self.kind() {
+            PluginKind::Exporter => {}
+            PluginKind::Responder => {
+                for path in endpoints.values().filter_map(Endpoint::serve_path) {
+                    let request = Request {
+                        method: "GET".to_owned(),
+                        target: path.to_owned(),
+                        headers: vec![("accept".to_owned(), "*/*".to_owned())],
+                    };
+                    let answer = self.run(Arc::clone(&tables), Some(request)).await?;
+                    if let Answer::Response(response) = answer {
+                        self.legal(response)?;
+                    }
+                }
+            }
+            PluginKind::Formatter | PluginKind::Filter => {
+                if let Answer::Payloads(payloads) = self.run(tables, None).await? {
+                    self.known_endpoints(&payloads, endpoints.keys())?;
+                }
+            }
+        }
+        self.restore(states);
+        Ok(())
+    }
+
+    /// Every payload is for an endpoint of the sink.
+    pub(crate) fn known_endpoints<'a>(
+        &self,
+        payloads: &[Payload],
+        endpoints: impl Iterator<Item = &'a String> + Clone,
+    ) -> Result<(), String> {
+        let unknown = |payload: &&Payload| !endpoints.clone().any(|name| *name == payload.endpoint);
+        match payloads.iter().find(unknown) {
+            None => Ok(()),
+            Some(payload) => Err(format!(
+                "plugin {} sends to endpoint {:?}, and the sink has {} (name it under `endpoints`)",
+                self.plugin(),
+                printable(&payload.endpoint, 100),
+                endpoints.cloned().collect::<Vec<_>>().join(", ")
+            )),
+        }
+    }
+
+    /// A response that HTTP knows.
+    pub(crate) fn legal(&self, response: Response) -> Result<Response, String> {
+        let status = response.status;
+        if (200..=599).contains(&status) {
+            return Ok(response);
+        }
+        Err(format!(
+            "plugin {} answers with status {status}, and 200 to 599 are legal",
+            self.plugin()
+        ))
+    }
+
     /// The sink's plugin, for messages.
     pub(crate) fn plugin(&self) -> &str {
         &self.last.plugin.name
@@ -155,11 +234,7 @@ impl Chain {
     }
 
     async fn call(&self, stage: &Stage, ask: Ask) -> Result<Answer, Fault> {
-        let state = stage
-            .state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let state = stage.state();
         let called = call(
             &self.runtime,
             &stage.plugin,
@@ -171,22 +246,48 @@ impl Chain {
         .await;
         self.tell(stage, &called);
         if let Some(new) = called.new_state {
-            *stage.state.lock().unwrap_or_else(PoisonError::into_inner) = new;
-            self.desk.states(self.states());
+            stage.set_state(new);
+            if self.live.load(Ordering::Relaxed) {
+                self.desk.states(self.states());
+            }
         }
         called.result
     }
 
-    fn states(&self) -> Vec<Vec<u8>> {
-        self.stages()
-            .map(|stage| {
-                stage
-                    .state
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .clone()
+    /// Of its filters in order, then of its plugin.
+    pub(crate) fn states(&self) -> Vec<Vec<u8>> {
+        self.stages().map(Stage::state).collect()
+    }
+
+    /// Forget what calls left since these were its states.
+    pub(crate) fn restore(&self, states: Vec<Vec<u8>>) {
+        for (stage, state) in self.stages().zip(states) {
+            stage.set_state(state);
+        }
+    }
+
+    /// Its plugins' states for another generation of the sink: a plugin keeps its own, wherever it stands.
+    pub(crate) fn states_for(&self, sink: &SinkConfig) -> Vec<Vec<u8>> {
+        let mut left: Vec<&Stage> = self.stages().collect();
+        let references = sink.filters.iter().map(FilterConfig::plugin);
+        references
+            .chain([sink.plugin.as_str()])
+            .map(|reference| {
+                let known = |stage: &&Stage| stage.plugin.status.plugin == reference;
+                let found = left.iter().position(|stage| known(stage));
+                found.map_or_else(Vec::new, |at| left.remove(at).state())
             })
             .collect()
+    }
+
+    /// From here on its calls count. It goes on from the states that the generation before it has now.
+    pub(crate) fn live(&self, before: Option<&Self>, sink: &SinkConfig) {
+        if let Some(before) = before {
+            before.live.store(false, Ordering::Relaxed);
+            self.restore(before.states_for(sink));
+        }
+        self.live.store(true, Ordering::Relaxed);
+        self.desk.states(self.states());
     }
 
     /// Pass on what the guest said, and whether it became slow.

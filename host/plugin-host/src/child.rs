@@ -1,12 +1,13 @@
 //! The plugin process: no capability, no environment, one socket to the agent, and the sinks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use owlk8s_model::Snapshot;
 use thiserror::Error;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -16,12 +17,14 @@ use tokio::task::JoinSet;
 
 use crate::config::SinkConfig;
 use crate::desk::{Desks, desks};
+use crate::endpoints::Secrets;
 use crate::engine::Runtime;
 use crate::frames::{
-    self, Configure, FrameError, Hello, SinkReport, TO_AGENT_MAX, TO_CHILD_MAX, ToAgent, ToChild,
+    self, Configure, FrameError, Hello, Resume, SinkReport, TO_AGENT_MAX, TO_CHILD_MAX, ToAgent,
+    ToChild, Wanted,
 };
 use crate::sandbox::{self, SandboxError};
-use crate::sink::{Mailbox, Start};
+use crate::sink::{Giver, Keeper, Mailbox, Order, Shared, orders};
 use crate::status::{SinkState, SinkStatus};
 
 /// Guests run on two threads, whatever the node has: the agent is a guest on it.
@@ -112,7 +115,8 @@ async fn run(socket: StdUnixStream) -> Result<(), ChildError> {
     let configure = greet(&mut from, &mut to).await?;
     let (desks, mut outbox) = desks();
     let (drain, draining) = watch::channel(false);
-    let mut sinks = Sinks::start(*configure, &desks, draining)?;
+    let mut sinks = Sinks::new(desks, draining)?;
+    sinks.adopt(*configure)?;
     let within = tokio::select! {
         result = sinks.follow(&mut from) => result?,
         error = outbox.send(&mut to) => return Err(error.into()),
@@ -165,93 +169,189 @@ fn name(frame: &ToChild) -> &'static str {
 }
 
 /// A sink whose task panics is a status, too.
-async fn watched(start: Start) {
-    let desk = start.desk.clone();
-    if tokio::spawn(start.run()).await.is_err() {
-        desk.state(
+async fn watched(keeper: Keeper, running: Option<Arc<Order>>, shared: Arc<Shared>) {
+    if tokio::spawn(keeper.run(running)).await.is_err() {
+        shared.desk.state(
             SinkState::Failed,
             "its task panicked (report this with what standard error says)",
         );
     }
 }
 
+/// Those that its endpoints name.
+fn secrets_of(config: &SinkConfig, all: &Secrets) -> Secrets {
+    let of = |name: &str| Some((name.to_owned(), all.get(name)?.clone()));
+    config.wanted_env().filter_map(of).collect()
+}
+
 /// All sinks of the process.
 struct Sinks {
-    mailboxes: BTreeMap<String, Arc<Mailbox>>,
+    runtime: Runtime,
+    desks: Desks,
+    drain: watch::Receiver<bool>,
+    sinks: BTreeMap<String, Sink>,
     tasks: JoinSet<()>,
+    latest: watch::Sender<Option<Arc<Snapshot>>>,
+    /// Whether a configuration came before.
+    configured: bool,
+}
+
+struct Sink {
+    mailbox: Arc<Mailbox>,
+    orders: Giver,
+    revision: u64,
+    /// Taken out of the configuration: it gets no more windows.
+    leaves: bool,
 }
 
 impl Sinks {
-    fn start(
-        configure: Configure,
-        desks: &Desks,
-        drain: watch::Receiver<bool>,
-    ) -> Result<Self, ChildError> {
-        let configs: Vec<SinkConfig> =
-            serde_json::from_str(&configure.sinks).map_err(ChildError::Configuration)?;
-        let runtime = Runtime::new().map_err(ChildError::Engine)?;
-        let (dirs, secrets) = (Arc::new(configure.plugin_dirs), Arc::new(configure.secrets));
-        let mut sinks = Self {
-            mailboxes: BTreeMap::new(),
+    fn new(desks: Desks, drain: watch::Receiver<bool>) -> Result<Self, ChildError> {
+        Ok(Self {
+            runtime: Runtime::new().map_err(ChildError::Engine)?,
+            desks,
+            drain,
+            sinks: BTreeMap::new(),
             tasks: JoinSet::new(),
-        };
-        for config in configs.into_iter().filter(|config| config.enabled) {
-            let resume = configure
-                .resume
-                .get(&config.name)
-                .cloned()
-                .unwrap_or_default();
-            let mailbox = Mailbox::new(config.clone(), &resume);
-            let desk = desks.open(SinkReport {
-                status: SinkStatus {
-                    counters: resume.counters,
-                    last_error: resume.last_error.clone(),
-                    last_sequence: resume
-                        .acknowledged
-                        .map_or(0, |acknowledged| acknowledged.sequence),
-                    ..SinkStatus::starting(&config)
-                },
-                attempting: None,
-                acknowledged: resume.acknowledged,
-                states: resume.states.clone(),
-            });
-            let start = Start {
-                runtime: runtime.clone(),
-                mailbox: Arc::clone(&mailbox),
-                desk,
+            latest: watch::Sender::new(None),
+            configured: false,
+        })
+    }
+
+    /// Run what is wanted: sinks that are new start, changed ones prepare a generation, those that are
+    /// wanted no more leave, and the rest is not touched.
+    fn adopt(&mut self, configure: Configure) -> Result<(), ChildError> {
+        let wanted: Vec<Wanted> =
+            serde_json::from_str(&configure.sinks).map_err(ChildError::Configuration)?;
+        let dirs = Arc::new(configure.plugin_dirs);
+        let rehearse = std::mem::replace(&mut self.configured, true);
+        let order = |revision, config: SinkConfig, rehearse| {
+            Arc::new(Order {
+                revision,
+                secrets: secrets_of(&config, &configure.secrets),
+                config,
                 dirs: Arc::clone(&dirs),
-                secrets: Arc::clone(&secrets),
-                resume,
-                drain: drain.clone(),
-            };
-            sinks.mailboxes.insert(config.name, mailbox);
-            sinks.tasks.spawn(watched(start));
+                rehearse,
+            })
+        };
+        self.sinks.retain(|_, sink| !sink.orders.is_closed());
+        let enabled = |wanted: &Wanted| wanted.config.enabled;
+        let names: BTreeSet<String> = wanted
+            .iter()
+            .filter(|wanted| enabled(wanted))
+            .map(|wanted| wanted.config.name.clone())
+            .collect();
+        for (name, sink) in &mut self.sinks {
+            if !sink.leaves && !names.contains(name) {
+                sink.leaves = true;
+                sink.orders.order(None);
+            }
         }
-        Ok(sinks)
+        for wanted in wanted.into_iter().filter(enabled) {
+            let name = wanted.config.name.clone();
+            let known = self.sinks.get_mut(&name);
+            if let Some(sink) = &known
+                && !sink.leaves
+                && sink.revision == wanted.revision
+            {
+                continue;
+            }
+            let running = wanted
+                .running
+                .map(|(revision, config)| order(revision, config, false));
+            let first = order(
+                wanted.revision,
+                wanted.config,
+                rehearse || running.is_some(),
+            );
+            if let Some(sink) = known
+                && sink.orders.order(Some(Arc::clone(&first)))
+            {
+                sink.revision = first.revision;
+                sink.leaves = false;
+                continue;
+            }
+            let resume = configure.resume.get(&name).cloned().unwrap_or_default();
+            self.start(name, first, running, &resume);
+        }
+        Ok(())
+    }
+
+    fn start(
+        &mut self,
+        name: String,
+        order: Arc<Order>,
+        running: Option<Arc<Order>>,
+        resume: &Resume,
+    ) {
+        let begins_as = running.as_ref().unwrap_or(&order);
+        let mailbox = Mailbox::new(&begins_as.config, resume);
+        let desk = self.desks.open(SinkReport {
+            status: SinkStatus {
+                counters: resume.counters,
+                last_error: resume.last_error.clone(),
+                // The first that runs under a new process is the one that ran before.
+                generation: resume.generation.saturating_sub(1),
+                last_sequence: resume
+                    .acknowledged
+                    .map_or(0, |acknowledged| acknowledged.sequence),
+                ..SinkStatus::starting(&begins_as.config)
+            },
+            revision: 0,
+            attempting: None,
+            acknowledged: resume.acknowledged,
+            states: resume.states.clone(),
+        });
+        let shared = Shared::new(
+            self.runtime.clone(),
+            Arc::clone(&mailbox),
+            desk,
+            self.latest.subscribe(),
+        );
+        let revision = order.revision;
+        let (giver, orders) = orders(order);
+        let keeper = Keeper::new(Arc::clone(&shared), orders, self.drain.clone());
+        self.tasks.spawn(watched(keeper, running, shared));
+        let sink = Sink {
+            mailbox,
+            orders: giver,
+            revision,
+            leaves: false,
+        };
+        self.sinks.insert(name, sink);
     }
 
     /// Hand out windows until the agent asks to drain; within how long.
     async fn follow(&mut self, from: &mut OwnedReadHalf) -> Result<Duration, ChildError> {
         loop {
             match frames::read(from, TO_CHILD_MAX).await? {
-                ToChild::Snapshot(snapshot) => self
-                    .mailboxes
-                    .values()
-                    .for_each(|mailbox| mailbox.offer(&snapshot)),
+                ToChild::Snapshot(snapshot) => {
+                    self.staying()
+                        .for_each(|sink| sink.mailbox.offer(&snapshot));
+                    self.latest.send_replace(Some(snapshot));
+                }
                 ToChild::Base { sink, snapshot } => {
-                    if let Some(mailbox) = self.mailboxes.get(&sink) {
-                        mailbox.base(&snapshot);
+                    if let Some(sink) = self.sinks.get(&sink) {
+                        sink.mailbox.base(&snapshot);
                     }
+                }
+                ToChild::Configure(configure) => {
+                    self.adopt(*configure)?;
+                    // Those that are gone meanwhile.
+                    while self.tasks.try_join_next().is_some() {}
                 }
                 ToChild::Drain { within } => return Ok(within),
                 other => {
                     return Err(ChildError::Order {
-                        wanted: "a snapshot or drain",
+                        wanted: "a snapshot, a configuration or drain",
                         got: name(&other),
                     });
                 }
             }
         }
+    }
+
+    fn staying(&self) -> impl Iterator<Item = &Sink> {
+        self.sinks.values().filter(|sink| !sink.leaves)
     }
 
     async fn finished(&mut self) {

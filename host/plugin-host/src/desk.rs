@@ -4,14 +4,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use owlk8s_pipeline::Acknowledged;
 use tokio::io::AsyncWrite;
 use tokio::sync::{Notify, mpsc};
 
 use crate::frames::{FrameError, Level, SinkReport, TO_AGENT_MAX, ToAgent, write};
-use crate::status::{SinkCounters, SinkState, SinkStatus};
+use crate::status::{PluginStatus, Refused, SinkCounters, SinkState, SinkStatus};
 
 /// Log lines that wait for the agent.
 const LOG_QUEUE: usize = 1024;
@@ -36,6 +36,7 @@ struct Shared {
 struct News {
     sinks: BTreeMap<String, SinkReport>,
     changed: BTreeSet<String>,
+    gone: BTreeSet<String>,
 }
 
 /// What the writer reads.
@@ -75,6 +76,7 @@ impl Desks {
         let sink: Arc<str> = report.status.name.as_str().into();
         let dropped_before = report.status.counters.windows_dropped;
         let mut news = self.shared.news();
+        news.gone.remove(&*sink);
         news.changed.insert(sink.to_string());
         news.sinks.insert(sink.to_string(), report);
         drop(news);
@@ -116,6 +118,70 @@ impl Desk {
         self.update(|report| report.states = states);
     }
 
+    /// As reported last.
+    pub(crate) fn last_states(&self) -> Vec<Vec<u8>> {
+        let news = self.desks.shared.news();
+        let report = news.sinks.get(&*self.sink);
+        report
+            .map(|report| report.states.clone())
+            .unwrap_or_default()
+    }
+
+    /// Another generation runs, of this revision and with these plugins.
+    pub(crate) fn runs(&self, revision: u64, plugins: Vec<PluginStatus>) {
+        let mut generation = 0;
+        self.update(|report| {
+            report.revision = revision;
+            report.status.generation += 1;
+            report.status.chain = plugins;
+            report.status.refused = None;
+            generation = report.status.generation;
+        });
+        if generation > 1 {
+            self.log(Level::Info, format!("generation {generation} runs"));
+        }
+    }
+
+    /// What runs is what `revision` wants: nothing had changed.
+    pub(crate) fn unchanged(&self, revision: u64) {
+        self.update(|report| {
+            report.revision = revision;
+            report.status.refused = None;
+        });
+    }
+
+    /// A generation was refused, and the one before it runs on; logged when the reason is new.
+    pub(crate) fn refused(&self, reason: &str) {
+        let refused = Refused {
+            reason: reason.to_owned(),
+            at_unix_ns: unix_now(),
+        };
+        let (mut new, mut generation) = (false, 0);
+        self.status(|status| {
+            generation = status.generation;
+            new = status
+                .refused
+                .as_ref()
+                .is_none_or(|old| old.reason != reason);
+            status.refused = Some(refused);
+            status.counters.generations_refused += 1;
+        });
+        if new {
+            let line = format!(
+                "the new generation is refused, and generation {generation} runs on: {reason}"
+            );
+            self.log(Level::Error, line);
+        }
+    }
+
+    /// The sink is no more: its last report goes out, and then that.
+    pub(crate) fn gone(&self) {
+        let mut news = self.desks.shared.news();
+        news.gone.insert(self.sink.to_string());
+        drop(news);
+        self.desks.shared.notify.notify_one();
+    }
+
     pub(crate) fn attempting(&self, sequence: u64) {
         self.update(|report| report.attempting = Some(sequence));
     }
@@ -149,6 +215,7 @@ impl Desk {
             SinkState::Active => self.log(Level::Info, "sink is active"),
             SinkState::Backoff => self.log(Level::Warn, format!("sink waits: {reason}")),
             SinkState::Failed => self.log(Level::Error, format!("sink cannot run: {reason}")),
+            SinkState::Draining => self.log(Level::Info, format!("sink ends: {reason}")),
             SinkState::Starting | SinkState::Disabled => {}
         }
     }
@@ -215,15 +282,18 @@ impl Outbox {
 
     /// One frame a sink: each stays far below the limit. An empty one is the beat.
     async fn report(&mut self, to: &mut (impl AsyncWrite + Unpin)) -> Result<(), FrameError> {
-        let changed: Vec<SinkReport> = {
+        let (changed, gone): (Vec<SinkReport>, _) = {
             let mut news = self.shared.news();
             let changed = std::mem::take(&mut news.changed);
-            changed
+            let gone = std::mem::take(&mut news.gone);
+            let reports = changed
                 .iter()
                 .filter_map(|sink| news.sinks.get(sink).cloned())
-                .collect()
+                .collect();
+            news.sinks.retain(|sink, _| !gone.contains(sink));
+            (reports, gone)
         };
-        if changed.is_empty() {
+        if changed.is_empty() && gone.is_empty() {
             return write(to, &ToAgent::Report(Vec::new()), TO_AGENT_MAX).await;
         }
         for report in changed {
@@ -233,6 +303,16 @@ impl Outbox {
                 other => other?,
             }
         }
+        for sink in gone {
+            write(to, &ToAgent::Gone(sink), TO_AGENT_MAX).await?;
+        }
         Ok(())
     }
+}
+
+fn unix_now() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO);
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }

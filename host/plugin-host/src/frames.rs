@@ -16,10 +16,11 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use codec::{FrameError, read, write};
 
+use crate::config::SinkConfig;
 use crate::status::{SinkCounters, SinkStatus};
 
 /// Rises with every change of these types.
-pub(crate) const PROTOCOL: u32 = 1;
+pub(crate) const PROTOCOL: u32 = 2;
 /// The largest frame to the plugin process: a snapshot of some thousand pods.
 pub(crate) const TO_CHILD_MAX: usize = 64 << 20;
 /// The largest frame from it: a status with a sink's states.
@@ -45,9 +46,9 @@ impl Hello {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ToChild {
     Hello(Hello),
-    /// What to run; once, before any window.
+    /// What to run: before any window, and again when that changes.
     Configure(Box<Configure>),
-    /// The window that a `delta` sink acknowledged last; before any other window.
+    /// The window that a `delta` sink acknowledged last; one that was offered windows already ignores it.
     Base {
         sink: String,
         snapshot: Arc<Snapshot>,
@@ -63,14 +64,24 @@ pub(crate) enum ToChild {
 /// What to run.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Configure {
-    /// `Vec<SinkConfig>` as JSON: a plugin's `config` has no fixed shape.
+    /// `Vec<Wanted>` as JSON: a plugin's `config` has no fixed shape.
     pub(crate) sinks: String,
     /// Where plugins are looked for by name, in this order.
     pub(crate) plugin_dirs: Vec<std::path::PathBuf>,
     /// Values of the environment variables that endpoints name.
     pub(crate) secrets: BTreeMap<String, String>,
-    /// How far each sink has come under an earlier plugin process.
+    /// How far each sink has come under an earlier plugin process; for those that do not run yet.
     pub(crate) resume: BTreeMap<String, Resume>,
+}
+
+/// One sink as it shall run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Wanted {
+    /// Rises when its configuration, or a file that it is made of, may have changed.
+    pub(crate) revision: u64,
+    pub(crate) config: SinkConfig,
+    /// What ran last, where that is not `config`: it runs until `config` is found good.
+    pub(crate) running: Option<(u64, SinkConfig)>,
 }
 
 /// How far a sink has come.
@@ -81,6 +92,7 @@ pub(crate) struct Resume {
     pub(crate) states: Vec<Vec<u8>>,
     pub(crate) counters: SinkCounters,
     pub(crate) last_error: String,
+    pub(crate) generation: u64,
 }
 
 /// From the plugin process.
@@ -94,6 +106,8 @@ pub(crate) enum ToAgent {
         level: Level,
         message: String,
     },
+    /// A sink that was taken out of the configuration has delivered what it could.
+    Gone(String),
     /// Nothing waits any more.
     Drained,
 }
@@ -102,6 +116,8 @@ pub(crate) enum ToAgent {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SinkReport {
     pub(crate) status: SinkStatus,
+    /// Of what runs; 0 before anything does.
+    pub(crate) revision: u64,
     /// The window on its way: it may be acknowledged later.
     pub(crate) attempting: Option<u64>,
     pub(crate) acknowledged: Option<Acknowledged>,

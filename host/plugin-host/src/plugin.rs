@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-pub(crate) use find::search_path;
+pub(crate) use find::{candidates, search_path};
 pub(crate) use kind::Pre;
 
 use crate::engine::Runtime;

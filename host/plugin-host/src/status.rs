@@ -15,6 +15,8 @@ pub enum SinkState {
     Active,
     /// Waits before it tries again; the reason says why.
     Backoff,
+    /// Was taken out of the configuration, and delivers what waits.
+    Draining,
     /// Cannot run; the reason says why and what to do.
     Failed,
     /// Switched off in the configuration.
@@ -81,6 +83,17 @@ pub struct SinkCounters {
     pub requests_served: u64,
     /// Log lines of the plugin over its limit.
     pub log_lines_dropped: u64,
+    /// Generations that were refused while an older one ran on.
+    pub generations_refused: u64,
+}
+
+/// Why the newest configuration of a sink does not run, while an older one does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// What a person has to do.
+    pub reason: String,
+    /// When, in Unix nanoseconds.
+    pub at_unix_ns: u64,
 }
 
 /// How it stands with one sink.
@@ -98,6 +111,11 @@ pub struct SinkStatus {
     pub reason: String,
     /// Its filters in order, then its plugin; empty until they are read.
     pub chain: Vec<PluginStatus>,
+    /// How many generations of it have run since the agent's start: it rises when its configuration or
+    /// one of its plugins' files was changed and the change was good.
+    pub generation: u64,
+    /// The newest generation, where it was refused; none while the newest one runs.
+    pub refused: Option<Refused>,
     /// Addresses that it listens on.
     pub listening: Vec<String>,
     /// Sequence of the last window that arrived; 0 before the first.
@@ -121,6 +139,8 @@ impl SinkStatus {
             },
             reason: String::new(),
             chain: Vec::new(),
+            generation: 0,
+            refused: None,
             listening: Vec::new(),
             last_sequence: 0,
             last_error: String::new(),

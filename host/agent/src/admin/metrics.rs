@@ -11,12 +11,14 @@ use owlk8s_plugin_host::{SinkCounters, SinkState, SinkStatus};
 
 use crate::plugins::Plugins;
 use crate::reader::Cost;
+use crate::reload::Tally;
 
 pub(super) fn render(
     latest: Option<&Snapshot>,
     cost: &Cost,
     plugins: &Plugins,
     api_requests: Option<&ApiRequests>,
+    reloads: &Tally,
     up: Duration,
 ) -> String {
     let mut page = Page::default();
@@ -70,6 +72,7 @@ pub(super) fn render(
     if let Some(requests) = api_requests {
         kubernetes(&mut page, requests);
     }
+    reloaded(&mut page, reloads);
     page.family(
         "owlk8s_plugin_process_up",
         "gauge",
@@ -88,6 +91,43 @@ pub(super) fn render(
     );
     sinks(&mut page, &plugins.status());
     page.0
+}
+
+fn reloaded(page: &mut Page, reloads: &Tally) {
+    page.family(
+        "owlk8s_config_reloads_total",
+        "counter",
+        "Changed configuration files since the start, by what became of them.",
+    );
+    for (result, count) in reloads.counts() {
+        page.sample("owlk8s_config_reloads_total", &[("result", result)], count);
+    }
+    page.family(
+        "owlk8s_config_last_reload_successful",
+        "gauge",
+        "Whether the configuration file as it is now was taken.",
+    );
+    page.sample(
+        "owlk8s_config_last_reload_successful",
+        &[],
+        u8::from(reloads.is_successful()),
+    );
+    page.family(
+        "owlk8s_config_last_reload_success_timestamp_seconds",
+        "gauge",
+        "When a configuration file was last taken, the start included.",
+    );
+    page.sample(
+        "owlk8s_config_last_reload_success_timestamp_seconds",
+        &[],
+        reloads.succeeded_at(),
+    );
+    page.family(
+        "owlk8s_config_keys_needing_restart",
+        "gauge",
+        "Changed keys of the configuration that wait for a restart.",
+    );
+    page.sample("owlk8s_config_keys_needing_restart", &[], reloads.waiting());
 }
 
 fn kubernetes(page: &mut Page, requests: &ApiRequests) {

@@ -11,8 +11,7 @@ use tracing::{debug, error, info, warn};
 use super::memory::Memory;
 use super::supervisor::chain;
 use crate::frames::{
-    self, Configure, FrameError, Hello, Level, PROTOCOL, TO_AGENT_MAX, TO_CHILD_MAX, ToAgent,
-    ToChild,
+    self, FrameError, Hello, Level, PROTOCOL, TO_AGENT_MAX, TO_CHILD_MAX, ToAgent, ToChild,
 };
 use crate::guest::printable;
 
@@ -27,7 +26,6 @@ const LINE_MAX: usize = 8 << 10;
 pub(super) struct Connection<'a> {
     pub(super) memory: &'a Memory,
     pub(super) drain: watch::Receiver<Option<Duration>>,
-    pub(super) configure: Configure,
 }
 
 impl Connection<'_> {
@@ -72,21 +70,15 @@ impl Connection<'_> {
         }
     }
 
-    /// Its configuration, what it goes on from, then every window, and at last the drain.
-    async fn feed(self, to: &mut OwnedWriteHalf) -> Result<(), FrameError> {
-        let mut drain = self.drain;
-        frames::write(
-            to,
-            &ToChild::Configure(Box::new(self.configure)),
-            TO_CHILD_MAX,
-        )
-        .await?;
-        for (sink, snapshot) in self.memory.bases() {
-            frames::write(to, &ToChild::Base { sink, snapshot }, TO_CHILD_MAX).await?;
-        }
+    /// Its configuration, what it goes on from, then every window, a changed configuration between two of
+    /// them, and at last the drain.
+    async fn feed(&self, to: &mut OwnedWriteHalf) -> Result<(), FrameError> {
+        let mut drain = self.drain.clone();
+        let mut configured = self.configure(to, 0).await?;
         let mut sent = None;
         loop {
             let offered = self.memory.offered.notified();
+            configured = self.configure(to, configured).await?;
             while let Some(snapshot) = self.memory.after(sent) {
                 sent = Some(snapshot.window.sequence);
                 match frames::write(to, &ToChild::Snapshot(Arc::clone(&snapshot)), TO_CHILD_MAX)
@@ -97,6 +89,7 @@ impl Connection<'_> {
                     }
                     result => result?,
                 }
+                configured = self.configure(to, configured).await?;
             }
             let within = *drain.borrow_and_update();
             if let Some(within) = within {
@@ -107,6 +100,21 @@ impl Connection<'_> {
                 _ = drain.changed() => {}
             }
         }
+    }
+}
+
+impl Connection<'_> {
+    /// What to run, where that is newer than `configured`, and its revision.
+    async fn configure(&self, to: &mut OwnedWriteHalf, configured: u64) -> Result<u64, FrameError> {
+        if self.memory.revision() == configured {
+            return Ok(configured);
+        }
+        let (revision, configure) = self.memory.configure();
+        frames::write(to, &ToChild::Configure(Box::new(configure)), TO_CHILD_MAX).await?;
+        for (sink, snapshot) in self.memory.bases() {
+            frames::write(to, &ToChild::Base { sink, snapshot }, TO_CHILD_MAX).await?;
+        }
+        Ok(revision)
     }
 }
 
@@ -140,6 +148,7 @@ async fn listen(memory: &Memory, from: &mut OwnedReadHalf) -> Result<(), String>
                 level,
                 message,
             } => log(&sink, level, &printable(&message, LINE_MAX)),
+            ToAgent::Gone(sink) => memory.left(&sink),
             ToAgent::Drained => return Ok(()),
             ToAgent::Hello(_) => return Err("it said hello twice".to_owned()),
         }

@@ -1,18 +1,20 @@
-//! What outlives the plugin process: the newest windows, and of each sink its counters, its plugins'
+//! What outlives the plugin process: what is wanted, the newest windows, and of each sink its counters, its plugins'
 //! states, how far it came, and, for `delta`, the window that it came to.
 //!
 //! An acknowledgement may be lost with the process that sent it: then the window is delivered twice.
 //! None is ever taken for delivered that was not.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use owlk8s_model::Snapshot;
 use owlk8s_pipeline::{Acknowledged, Mode};
 use tokio::sync::Notify;
 
-use crate::config::SinkConfig;
-use crate::frames::{Resume, SinkReport};
+use crate::config::{FilterConfig, SinkConfig};
+use crate::frames::{Configure, Resume, SinkReport, Wanted};
+use crate::plugin::candidates;
 use crate::status::{SinkState, SinkStatus};
 
 /// Windows that wait for a plugin process that is away or behind. They are shared, and small next to
@@ -20,6 +22,17 @@ use crate::status::{SinkState, SinkStatus};
 const RECENT: usize = 8;
 /// Of a plugin's error text and states, from a process that is not trusted.
 const TEXT_MAX: usize = 4096;
+
+/// What shall run.
+#[derive(Debug)]
+pub(super) struct Wants {
+    pub(super) sinks: Vec<SinkConfig>,
+    /// Where plugins are looked for by name.
+    pub(super) dirs: Vec<PathBuf>,
+    pub(super) secrets: BTreeMap<String, String>,
+    /// Whether plugins' files may have changed as well.
+    pub(super) look_again: bool,
+}
 
 #[derive(Debug)]
 pub(super) struct Memory {
@@ -35,10 +48,20 @@ struct Inner {
     sinks: BTreeMap<String, Sink>,
     restarts: u64,
     pid: Option<u32>,
+    /// Of what is wanted: rises with every change.
+    revision: u64,
+    dirs: Vec<PathBuf>,
+    secrets: BTreeMap<String, String>,
 }
 
 #[derive(Debug)]
 struct Sink {
+    /// With the revision that asked for it.
+    wanted: (u64, SinkConfig),
+    /// What was found good last.
+    running: Option<(u64, SinkConfig)>,
+    /// Not wanted any more; it delivers what waits.
+    leaves: bool,
     status: SinkStatus,
     acknowledged: Option<Acknowledged>,
     states: Vec<Vec<u8>>,
@@ -49,26 +72,100 @@ struct Sink {
 }
 
 impl Memory {
-    pub(super) fn new(sinks: &[SinkConfig]) -> Self {
-        let new = |config: &SinkConfig| Sink {
-            status: SinkStatus::starting(config),
-            acknowledged: None,
-            states: Vec::new(),
-            base: None,
-            attempting: None,
-        };
-        let inner = Inner {
-            order: sinks.iter().map(|sink| sink.name.clone()).collect(),
-            sinks: sinks
-                .iter()
-                .map(|sink| (sink.name.clone(), new(sink)))
-                .collect(),
-            ..Inner::default()
-        };
-        Self {
-            inner: Mutex::new(inner),
+    pub(super) fn new(wanted: Wants) -> Self {
+        let memory = Self {
+            inner: Mutex::default(),
             offered: Notify::new(),
+        };
+        memory.want(wanted);
+        memory
+    }
+
+    /// From here on this is wanted. Sinks that are as they were are not touched, unless the plugins may
+    /// be others now.
+    pub(super) fn want(&self, wants: Wants) {
+        let mut inner = self.inner();
+        let Inner { sinks, pid, .. } = &mut *inner;
+        let (revision, look_again) = (
+            inner.revision + 1,
+            wants.look_again || inner.dirs != wants.dirs,
+        );
+        let names: Vec<String> = wants.sinks.iter().map(|sink| sink.name.clone()).collect();
+        sinks.retain(|name, sink| {
+            if !names.contains(name) {
+                sink.leaves = true;
+                sink.status.state = SinkState::Draining;
+            }
+            // With nobody to report that it is gone, it is.
+            !sink.leaves || (pid.is_some() && sink.wanted.1.enabled)
+        });
+        for config in wants.sinks {
+            match sinks.get_mut(&config.name) {
+                Some(sink) => sink.want(config, revision, look_again),
+                None => {
+                    sinks.insert(config.name.clone(), Sink::new(config, revision));
+                }
+            }
         }
+        inner.order = names;
+        (inner.revision, inner.dirs, inner.secrets) = (revision, wants.dirs, wants.secrets);
+        drop(inner);
+        self.offered.notify_one();
+    }
+
+    /// As [`Self::want`], with what is wanted already: files may have changed.
+    pub(super) fn look_again(&self) {
+        let mut inner = self.inner();
+        inner.revision += 1;
+        let revision = inner.revision;
+        for sink in inner.sinks.values_mut() {
+            sink.wanted.0 = revision;
+        }
+        drop(inner);
+        self.offered.notify_one();
+    }
+
+    pub(super) fn revision(&self) -> u64 {
+        self.inner().revision
+    }
+
+    /// What a plugin process is to run, and of which revision that is.
+    pub(super) fn configure(&self) -> (u64, Configure) {
+        let inner = self.inner();
+        let staying = inner.order.iter().filter_map(|name| inner.sinks.get(name));
+        let wanted: Vec<Wanted> = staying.map(Sink::wanted).collect();
+        let configure = Configure {
+            sinks: serde_json::to_string(&wanted)
+                .unwrap_or_else(|_| unreachable!("a sink's configuration has string keys only")),
+            plugin_dirs: inner.dirs.clone(),
+            secrets: inner.secrets.clone(),
+            resume: inner
+                .sinks
+                .iter()
+                .map(|(name, sink)| (name.clone(), sink.resume()))
+                .collect(),
+        };
+        (inner.revision, configure)
+    }
+
+    /// Files that the plugins of all sinks are looked for in.
+    pub(super) fn plugin_files(&self) -> BTreeSet<PathBuf> {
+        let inner = self.inner();
+        let configs = inner.sinks.values().map(|sink| &sink.wanted.1);
+        let references = configs.filter(|config| config.enabled).flat_map(|config| {
+            let filters = config.filters.iter().map(FilterConfig::plugin);
+            filters.chain([config.plugin.as_str()])
+        });
+        references
+            .flat_map(|reference| candidates(reference, &inner.dirs))
+            .collect()
+    }
+
+    /// A sink that was not wanted any more has delivered what it could.
+    pub(super) fn left(&self, name: &str) {
+        self.inner()
+            .sinks
+            .retain(|known, sink| known != name || !sink.leaves);
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -95,12 +192,13 @@ impl Memory {
             .cloned()
     }
 
+    /// In the order of the configuration; those that leave come last.
     pub(super) fn status(&self) -> Vec<SinkStatus> {
         let inner = self.inner();
-        inner
-            .order
-            .iter()
-            .filter_map(|name| inner.sinks.get(name))
+        let staying = inner.order.iter().filter_map(|name| inner.sinks.get(name));
+        let leaving = inner.sinks.values().filter(|sink| sink.leaves);
+        staying
+            .chain(leaving)
             .map(|sink| sink.status.clone())
             .collect()
     }
@@ -121,6 +219,7 @@ impl Memory {
     pub(super) fn gone(&self, reason: &str) {
         let mut inner = self.inner();
         inner.pid = None;
+        inner.sinks.retain(|_, sink| !sink.leaves);
         for sink in inner
             .sinks
             .values_mut()
@@ -135,22 +234,6 @@ impl Memory {
 
     pub(super) fn restarted(&self) {
         self.inner().restarts += 1;
-    }
-
-    /// What a new plugin process goes on from.
-    pub(super) fn resume(&self) -> BTreeMap<String, Resume> {
-        let inner = self.inner();
-        let of = |sink: &Sink| Resume {
-            acknowledged: sink.acknowledged,
-            states: sink.states.clone(),
-            counters: sink.status.counters,
-            last_error: sink.status.last_error.clone(),
-        };
-        inner
-            .sinks
-            .iter()
-            .map(|(name, sink)| (name.clone(), of(sink)))
-            .collect()
     }
 
     /// The windows that `delta` sinks acknowledged last.
@@ -180,15 +263,80 @@ impl Memory {
             Mode::Latest | Mode::EveryWindow => sink.acknowledged = report.acknowledged,
         }
         sink.states = report.states;
-        let configured = (sink.status.plugin.clone(), sink.status.mode);
+        if report.revision == sink.wanted.0 {
+            sink.running = Some(sink.wanted.clone());
+        }
         sink.status = report.status;
-        (sink.status.plugin, sink.status.mode) = configured;
+        sink.settle();
         cut(&mut sink.status.reason);
         cut(&mut sink.status.last_error);
+        if let Some(refused) = &mut sink.status.refused {
+            cut(&mut refused.reason);
+        }
     }
 }
 
 impl Sink {
+    fn new(config: SinkConfig, revision: u64) -> Self {
+        Self {
+            status: SinkStatus::starting(&config),
+            wanted: (revision, config),
+            running: None,
+            leaves: false,
+            acknowledged: None,
+            states: Vec::new(),
+            base: None,
+            attempting: None,
+        }
+    }
+
+    fn want(&mut self, config: SinkConfig, revision: u64, look_again: bool) {
+        let back = std::mem::take(&mut self.leaves) || config.enabled && !self.wanted.1.enabled;
+        if back {
+            self.status.state = SinkState::Starting;
+            self.status.reason.clear();
+        }
+        if back || look_again || self.wanted.1 != config {
+            self.wanted = (revision, config);
+        }
+        self.settle();
+    }
+
+    /// What a plugin process is not asked about: what runs, as configured, and that it shall not.
+    fn settle(&mut self) {
+        let runs = self.running.as_ref().unwrap_or(&self.wanted);
+        self.status.plugin.clone_from(&runs.1.plugin);
+        self.status.mode = runs.1.mode;
+        if self.leaves {
+            self.status.state = SinkState::Draining;
+        } else if !self.wanted.1.enabled {
+            self.status.state = SinkState::Disabled;
+            self.status.reason.clear();
+            self.status.listening.clear();
+        }
+    }
+
+    fn wanted(&self) -> Wanted {
+        let (revision, config) = self.wanted.clone();
+        let other = |running: &&(u64, SinkConfig)| running.1 != config;
+        let running = self.running.as_ref().filter(other).cloned();
+        Wanted {
+            revision,
+            config,
+            running,
+        }
+    }
+
+    fn resume(&self) -> Resume {
+        Resume {
+            acknowledged: self.acknowledged,
+            states: self.states.clone(),
+            counters: self.status.counters,
+            last_error: self.status.last_error.clone(),
+            generation: self.status.generation,
+        }
+    }
+
     /// The acknowledgement moves together with its window, or not at all: one without the other would
     /// count twice or lose.
     fn follow_base(&mut self, report: &SinkReport, at: impl Fn(u64) -> Option<Arc<Snapshot>>) {

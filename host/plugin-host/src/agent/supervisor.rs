@@ -1,4 +1,3 @@
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -6,11 +5,10 @@ use owlk8s_pipeline::Backoff;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
+use super::Program;
 use super::connection::Connection;
 use super::memory::Memory;
 use super::process::Process;
-use super::{HostOptions, Program};
-use crate::frames::Configure;
 
 /// Between two starts: the first is quick, for a process that ran well before.
 const RESTART: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
@@ -22,8 +20,7 @@ const EXIT_PATIENCE: Duration = Duration::from_secs(1);
 /// Keeps one plugin process running until the drain.
 pub(super) struct Supervisor {
     pub(super) memory: Arc<Memory>,
-    pub(super) plugin_dirs: Vec<PathBuf>,
-    pub(super) options: HostOptions,
+    pub(super) program: Program,
     pub(super) drain: watch::Receiver<Option<Duration>>,
 }
 
@@ -32,7 +29,7 @@ impl Supervisor {
         let mut backoff = Backoff::new(RESTART.0, RESTART.1);
         loop {
             let began = Instant::now();
-            let reason = self.one_life(&self.options.program).await;
+            let reason = self.one_life().await;
             if self.draining() {
                 return;
             }
@@ -55,8 +52,8 @@ impl Supervisor {
     }
 
     /// Why it ended.
-    async fn one_life(&self, program: &Program) -> String {
-        let (mut process, socket) = match Process::spawn(program) {
+    async fn one_life(&self) -> String {
+        let (mut process, socket) = match Process::spawn(&self.program) {
             Ok(started) => started,
             Err(error) => return chain(&error),
         };
@@ -65,7 +62,6 @@ impl Supervisor {
         let connection = Connection {
             memory: &self.memory,
             drain: self.drain.clone(),
-            configure: self.configure(),
         };
         match connection.run(socket).await {
             Ok(()) => self.drained(&mut process).await,
@@ -86,16 +82,6 @@ impl Supervisor {
             let _ = process.exited().await;
         }
         "drained".to_owned()
-    }
-
-    fn configure(&self) -> Configure {
-        Configure {
-            sinks: serde_json::to_string(&self.options.sinks)
-                .unwrap_or_else(|_| unreachable!("a sink's configuration has string keys only")),
-            plugin_dirs: self.plugin_dirs.clone(),
-            secrets: self.options.secrets.clone(),
-            resume: self.memory.resume(),
-        }
     }
 }
 

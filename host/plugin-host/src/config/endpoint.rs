@@ -57,6 +57,14 @@ pub struct HttpEndpoint {
 }
 
 impl Endpoint {
+    /// What a listener answers.
+    pub(crate) fn serve_path(&self) -> Option<&str> {
+        match self {
+            Self::Serve { path, .. } => Some(path),
+            _ => None,
+        }
+    }
+
     /// As `kind` in the file.
     pub fn kind(&self) -> &'static str {
         match self {

@@ -37,14 +37,20 @@ pub(crate) trait Ask: Send + Sync {
 
 /// A bound address.
 pub(crate) struct Listener {
-    listener: TcpListener,
+    endpoint: String,
+    listen: SocketAddr,
+    listener: Arc<TcpListener>,
     address: SocketAddr,
     path: Arc<str>,
 }
 
 impl Listener {
     /// The error says what a person has to do.
-    pub(crate) async fn bind(listen: SocketAddr, path: &str) -> Result<Self, String> {
+    pub(crate) async fn bind(
+        endpoint: &str,
+        listen: SocketAddr,
+        path: &str,
+    ) -> Result<Self, String> {
         let fail = |error: std::io::Error| {
             let remedy = match error.kind() {
                 std::io::ErrorKind::AddrInUse => {
@@ -61,12 +67,41 @@ impl Listener {
             format!("cannot listen on {listen}: {error} ({remedy})")
         };
         let listener = TcpListener::bind(listen).await.map_err(fail)?;
-        let address = listener.local_addr().map_err(fail)?;
+        Self::on(endpoint, listen, Arc::new(listener), path)
+    }
+
+    /// With a socket that is open already. Two may accept from one: each connection goes to either.
+    pub(crate) fn on(
+        endpoint: &str,
+        listen: SocketAddr,
+        listener: Arc<TcpListener>,
+        path: &str,
+    ) -> Result<Self, String> {
+        let address = listener
+            .local_addr()
+            .map_err(|error| format!("cannot listen on {listen}: {error}"))?;
         Ok(Self {
+            endpoint: endpoint.to_owned(),
+            listen,
             listener,
             address,
             path: path.into(),
         })
+    }
+
+    /// The endpoint's name.
+    pub(crate) fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// As configured.
+    pub(crate) fn listen(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// To go on with.
+    pub(crate) fn socket(&self) -> Arc<TcpListener> {
+        Arc::clone(&self.listener)
     }
 
     /// As bound: with the port that the system chose where 0 was configured.
@@ -185,10 +220,13 @@ mod tests {
 
     #[tokio::test]
     async fn taken_port_is_named_with_its_remedy() {
-        let first = Listener::bind("127.0.0.1:0".parse().unwrap(), "/")
+        let first = Listener::bind("a", "127.0.0.1:0".parse().unwrap(), "/")
             .await
             .unwrap();
-        let error = Listener::bind(first.address(), "/").await.err().unwrap();
+        let error = Listener::bind("b", first.address(), "/")
+            .await
+            .err()
+            .unwrap();
         assert!(
             error.starts_with(&format!(
                 "cannot listen on {}: Address already in use",

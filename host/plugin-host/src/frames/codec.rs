@@ -105,6 +105,7 @@ mod tests {
             serde_json::from_str(r#"{"name": "log", "plugin": "simple-log"}"#).unwrap();
         ToAgent::Report(vec![SinkReport {
             status: SinkStatus::starting(&sink),
+            revision: 7,
             attempting: Some(3),
             acknowledged: None,
             states: vec![vec![1, 2], vec![]],

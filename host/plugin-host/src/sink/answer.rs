@@ -6,115 +6,167 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use owlk8s_pipeline::{Backoff, Breaker};
+use owlk8s_pipeline::{Attempt, Breaker};
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
-use super::{Mailbox, Start};
+use super::generation::Generation;
+use super::{End, Runner, Shared};
 use crate::bindings::types::{Request, Response};
 use crate::call::Answer;
 use crate::chain::Chain;
-use crate::config::Endpoint;
 use crate::desk::Desk;
 use crate::endpoints::serve::{Ask, Listener};
-use crate::status::SinkState;
+use crate::status::{PluginKind, SinkState};
 use crate::tables::Tables;
 
 /// Guests of one sink that run at once: each may hold the sink's memory limit.
 const AT_ONCE: usize = 4;
 /// How long a request waits for its turn.
 const TURN: Duration = Duration::from_secs(2);
-/// Between two tries to listen on an address that is taken.
-const LISTEN_RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
 
-/// Until the drain begins.
-pub(super) async fn run(start: &Start, chain: Arc<Chain>) -> Result<(), String> {
-    let mut drain = start.drain.clone();
+/// Until it is stopped, or becomes what is run otherwise.
+pub(super) async fn run(runner: &mut Runner, generation: Generation) -> End {
+    let shared = Arc::clone(&runner.shared);
     let responder = Arc::new(Responder {
-        chain,
-        desk: start.desk.clone(),
+        chain: Mutex::new(Arc::clone(&generation.chain)),
+        desk: shared.desk.clone(),
         tables: Mutex::new(None),
         breaker: Mutex::new(Breaker::default()),
         turns: Semaphore::new(AT_ONCE),
     });
-    // Windows are taken while the listeners are still waiting for their address.
-    let follow = follow(Arc::clone(&start.mailbox), Arc::clone(&responder));
-    let serve = serve(start, Arc::clone(&responder));
-    tokio::select! {
-        () = follow => Ok(()),
-        result = serve => result,
-        _ = drain.wait_for(|drain| *drain) => Ok(()),
+    let mut follower = Follower {
+        columns: generation.order.config.columns.clone(),
+        shared,
+        responder,
+        last: None,
+        rests_until: None,
+    };
+    let mut listening = follower.begin(generation);
+    loop {
+        if let Some(next) = runner.next.take() {
+            if next.chain.kind() != PluginKind::Responder {
+                return End::Becomes(Box::new(next));
+            }
+            listening = follower.swap(next).await;
+        }
+        // Between two windows: one that was taken is not let go for the next generation.
+        if let Some(attempt) = follower.take() {
+            tokio::select! {
+                () = follower.follow(attempt) => continue,
+                _ = runner.stop.wait_for(|stop| *stop) => return End::Stopped,
+            }
+        }
+        tokio::select! {
+            () = follower.idle() => {}
+            () = runner.next.left.notified() => {}
+            Some(_) = listening.join_next() => {
+                return End::Failed("its listeners ended (report this)".to_owned());
+            }
+            _ = runner.stop.wait_for(|stop| *stop) => return End::Stopped,
+        }
     }
 }
 
 /// What the listeners of one sink share.
 struct Responder {
-    chain: Arc<Chain>,
+    /// Of the generation that runs.
+    chain: Mutex<Arc<Chain>>,
     desk: Desk,
     tables: Mutex<Option<Arc<Tables>>>,
     breaker: Mutex<Breaker>,
     turns: Semaphore,
 }
 
-/// Keep the latest window at hand.
-async fn follow(mailbox: Arc<Mailbox>, responder: Arc<Responder>) {
-    loop {
-        let Some(attempt) = ({ mailbox.windows().take() }) else {
-            mailbox.notify.notified().await;
-            continue;
-        };
-        let tables = Arc::new(Tables::build(&attempt, &mailbox.config.columns));
-        match responder.chain.filter(tables).await {
+/// Keeps the latest window at hand.
+struct Follower {
+    shared: Arc<Shared>,
+    responder: Arc<Responder>,
+    columns: Vec<String>,
+    last: Option<Attempt>,
+    rests_until: Option<Instant>,
+}
+
+impl Follower {
+    /// Answer by the generation, on its listeners, from here on.
+    fn begin(&self, generation: Generation) -> JoinSet<()> {
+        self.shared.becomes(&generation);
+        *lock(&self.responder.chain) = Arc::clone(&generation.chain);
+        let addresses = generation
+            .listeners
+            .iter()
+            .map(|listener| listener.address().to_string())
+            .collect();
+        let desk = &self.shared.desk;
+        desk.status(|status| status.listening = addresses);
+        desk.state(SinkState::Active, "");
+        let mut listening = JoinSet::new();
+        for listener in generation.listeners {
+            listening.spawn(answer(listener, Arc::clone(&self.responder)));
+        }
+        listening
+    }
+
+    /// Go on with the next generation. Its listeners accept before those of the one before end; open
+    /// connections stay, and are answered by it.
+    async fn swap(&mut self, next: Generation) -> JoinSet<()> {
+        self.columns.clone_from(&next.order.config.columns);
+        *lock(&self.responder.breaker) = Breaker::default();
+        self.rests_until = None;
+        let listening = self.begin(next);
+        if let Some(last) = self.last.clone()
+            && let Ok(tables) = self.filter(&last).await
+        {
+            *lock(&self.responder.tables) = Some(tables);
+        }
+        listening
+    }
+
+    async fn filter(&self, attempt: &Attempt) -> Result<Arc<Tables>, String> {
+        let chain = lock(&self.responder.chain).clone();
+        let tables = Arc::new(Tables::build(attempt, &self.columns));
+        chain.filter(tables).await
+    }
+
+    /// The next window, when there is one; none after too many faults of a filter.
+    fn take(&self) -> Option<Attempt> {
+        let rests = self.rests_until.is_some_and(|until| until > Instant::now());
+        if rests {
+            return None;
+        }
+        self.shared.mailbox.windows().take()
+    }
+
+    /// Until there may be one.
+    async fn idle(&self) {
+        match self.rests_until.filter(|until| *until > Instant::now()) {
+            Some(until) => tokio::time::sleep_until(until.into()).await,
+            None => self.shared.mailbox.notify.notified().await,
+        }
+    }
+
+    async fn follow(&mut self, attempt: Attempt) {
+        let mailbox = &self.shared.mailbox;
+        match self.filter(&attempt).await {
             Ok(tables) => {
-                *lock(&responder.tables) = Some(tables);
+                *lock(&self.responder.tables) = Some(tables);
                 let acknowledged = mailbox.windows().acknowledge(&attempt);
-                responder.desk.acknowledged(acknowledged);
+                self.responder.desk.acknowledged(acknowledged);
+                self.last = Some(attempt);
             }
             Err(fault) => {
                 mailbox.windows().abandon(attempt);
-                if let Some(wait) = responder.fault(&fault) {
-                    tokio::time::sleep(wait).await;
-                }
+                let wait = self.responder.fault(&fault);
+                self.rests_until = wait.map(|wait| Instant::now() + wait);
             }
         }
         let dropped = mailbox.windows().dropped();
-        responder.desk.dropped(dropped);
+        self.responder.desk.dropped(dropped);
     }
 }
 
-/// Listen on all of the sink's addresses, and answer. An address that is taken is tried again: what
-/// holds it may go.
-async fn serve(start: &Start, responder: Arc<Responder>) -> Result<(), String> {
-    let mut backoff = Backoff::new(LISTEN_RETRY.0, LISTEN_RETRY.1);
-    let listeners = loop {
-        match listen(start).await {
-            Ok(listeners) => break listeners,
-            Err(why) => start.desk.state(SinkState::Failed, &why),
-        }
-        tokio::time::sleep(backoff.next(fastrand::f64())).await;
-    };
-    let addresses = listeners
-        .iter()
-        .map(|listener| listener.address().to_string())
-        .collect();
-    start.desk.status(|status| status.listening = addresses);
-    start.desk.state(SinkState::Active, "");
-    let mut tasks = tokio::task::JoinSet::new();
-    for listener in listeners {
-        tasks.spawn(listener.run(Arc::clone(&responder) as Arc<dyn Ask>));
-    }
-    while tasks.join_next().await.is_some() {}
-    Err("its listeners ended (report this)".to_owned())
-}
-
-async fn listen(start: &Start) -> Result<Vec<Listener>, String> {
-    let mut listeners = Vec::new();
-    for (name, endpoint) in &start.config().endpoints {
-        if let Endpoint::Serve { listen, path } = endpoint {
-            let listener = Listener::bind(*listen, path).await;
-            listeners.push(listener.map_err(|why| format!("endpoints.{name}: {why}"))?);
-        }
-    }
-    Ok(listeners)
+async fn answer(listener: Listener, responder: Arc<Responder>) {
+    listener.run(responder).await;
 }
 
 impl Ask for Responder {
@@ -144,12 +196,12 @@ impl Responder {
         let Ok(Ok(_turn)) = tokio::time::timeout(TURN, self.turns.acquire()).await else {
             return plain(503, "too many requests at once");
         };
-        let called = self
-            .chain
+        let chain = lock(&self.chain).clone();
+        let called = chain
             .run(tables, Some(request))
             .await
             .and_then(|answer| match answer {
-                Answer::Response(response) => self.legal(response),
+                Answer::Response(response) => chain.legal(response),
                 _ => unreachable!("a responder gives a response"),
             });
         match called {
@@ -163,17 +215,6 @@ impl Responder {
                 plain(500, &fault)
             }
         }
-    }
-
-    fn legal(&self, response: Response) -> Result<Response, String> {
-        let status = response.status;
-        if (200..=599).contains(&status) {
-            return Ok(response);
-        }
-        Err(format!(
-            "plugin {} answers with status {status}, and 200 to 599 are legal",
-            self.chain.plugin()
-        ))
     }
 
     /// How long the plugins are left alone, when it was one fault too many.

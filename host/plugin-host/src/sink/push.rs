@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 
 use owlk8s_pipeline::{Attempt, Backoff, Breaker};
 
-use super::{Mailbox, Start};
+use super::generation::Generation;
+use super::{End, Mailbox, Runner, Shared};
 use crate::bindings::types::{Outcome, Payload};
 use crate::call::Answer;
 use crate::chain::Chain;
 use crate::desk::Desk;
 use crate::endpoints::{Delivery, Outlet};
-use crate::status::SinkState;
+use crate::status::{PluginKind, SinkState};
 use crate::tables::Tables;
 
 /// The first wait for an endpoint that failed, and the longest.
@@ -24,45 +25,39 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_
 /// The longest that an endpoint or exporter may ask to be left alone.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(600);
 
-/// Until the drain is over.
-pub(super) async fn run(start: &Start, chain: Arc<Chain>) -> Result<(), String> {
-    let mut outlets = BTreeMap::new();
-    for (name, endpoint) in &start.config().endpoints {
-        let outlet = Outlet::open(endpoint, &start.secrets)
-            .map_err(|why| format!("endpoints.{name}: {why}"))?;
-        outlets.insert(name.clone(), outlet);
-    }
-    start.desk.state(SinkState::Active, "");
-    let mut push = Push {
-        chain,
-        mailbox: Arc::clone(&start.mailbox),
-        desk: start.desk.clone(),
-        outlets,
-        breaker: Breaker::default(),
-        backoff: Backoff::new(RETRY.0, RETRY.1),
-        not_before: None,
-        held: None,
-    };
-    let mut drain = start.drain.clone();
-    while !*drain.borrow_and_update() {
+/// Until it is stopped, or becomes what is run otherwise.
+pub(super) async fn run(runner: &mut Runner, generation: Generation) -> End {
+    let mut push = Push::new(&runner.shared, generation);
+    while !*runner.stop.borrow_and_update() {
+        if let Some(next) = runner.next.take() {
+            if next.chain.kind() == PluginKind::Responder {
+                push.put_back();
+                return End::Becomes(Box::new(next));
+            }
+            push.swap(next);
+        }
         match push.due(Instant::now()) {
             Due::Now => push.step().await,
             Due::At(at) => tokio::select! {
                 () = tokio::time::sleep_until(at.into()) => {}
-                _ = drain.changed() => {}
+                () = runner.next.left.notified() => {}
+                _ = runner.stop.changed() => {}
             },
             Due::WhenOffered => tokio::select! {
                 () = push.mailbox.notify.notified() => {}
-                _ = drain.changed() => {}
+                () = runner.next.left.notified() => {}
+                _ = runner.stop.changed() => {}
             },
         }
     }
     push.flush().await;
-    Ok(())
+    End::Stopped
 }
 
 struct Push {
+    shared: Arc<Shared>,
     chain: Arc<Chain>,
+    columns: Vec<String>,
     mailbox: Arc<Mailbox>,
     desk: Desk,
     outlets: BTreeMap<String, Outlet>,
@@ -71,6 +66,8 @@ struct Push {
     /// Set by a failed delivery.
     not_before: Option<Instant>,
     held: Option<Held>,
+    /// Of the plugins, before they were called with the newest window.
+    states_before: Vec<Vec<u8>>,
 }
 
 /// A window that did not arrive yet.
@@ -88,6 +85,45 @@ enum Due {
 }
 
 impl Push {
+    fn new(shared: &Arc<Shared>, generation: Generation) -> Self {
+        shared.becomes(&generation);
+        shared.desk.state(SinkState::Active, "");
+        Self {
+            shared: Arc::clone(shared),
+            columns: generation.order.config.columns.clone(),
+            chain: generation.chain,
+            mailbox: Arc::clone(&shared.mailbox),
+            desk: shared.desk.clone(),
+            outlets: generation.outlets,
+            breaker: Breaker::default(),
+            backoff: Backoff::new(RETRY.0, RETRY.1),
+            not_before: None,
+            held: None,
+            states_before: Vec::new(),
+        }
+    }
+
+    /// Go on with the next generation: at once, whatever the one before waited for.
+    fn swap(&mut self, next: Generation) {
+        self.put_back();
+        let (held, states_before) = (self.held.take(), std::mem::take(&mut self.states_before));
+        *self = Self {
+            held,
+            states_before,
+            ..Self::new(&Arc::clone(&self.shared), next)
+        };
+    }
+
+    /// A window of which nothing arrived is taken anew by the next generation, with the states of before.
+    /// One that arrived in part is not made twice: the rest of its payloads goes to the next generation's
+    /// endpoints of the same names.
+    fn put_back(&mut self) {
+        if let Some(held) = self.held.take_if(|held| held.arrived == 0) {
+            self.chain.restore(std::mem::take(&mut self.states_before));
+            self.mailbox.windows().put_back(held.attempt);
+        }
+    }
+
     fn due(&self, now: Instant) -> Due {
         if self.held.is_none() && !self.mailbox.windows().is_waiting() {
             return Due::WhenOffered;
@@ -137,14 +173,16 @@ impl Push {
     }
 
     async fn call(&mut self, attempt: Attempt) {
-        let tables = Arc::new(Tables::build(&attempt, &self.mailbox.config.columns));
+        let tables = Arc::new(Tables::build(&attempt, &self.columns));
+        self.states_before = self.chain.states();
         let answer = match self.chain.filter(tables).await {
             Ok(tables) => self.chain.run(tables, None).await,
             Err(fault) => Err(fault),
         };
         let answer = answer.and_then(|answer| match answer {
             Answer::Payloads(payloads) => self
-                .known_endpoints(&payloads)
+                .chain
+                .known_endpoints(&payloads, self.outlets.keys())
                 .map(|()| Answer::Payloads(payloads)),
             other => Ok(other),
         });
@@ -161,21 +199,6 @@ impl Push {
         }
     }
 
-    fn known_endpoints(&self, payloads: &[Payload]) -> Result<(), String> {
-        match payloads
-            .iter()
-            .find(|payload| !self.outlets.contains_key(&payload.endpoint))
-        {
-            None => Ok(()),
-            Some(payload) => Err(format!(
-                "plugin {} sends to endpoint {:?}, and the sink has {} (name it under `endpoints`)",
-                self.chain.plugin(),
-                crate::guest::printable(&payload.endpoint, 100),
-                self.outlets.keys().cloned().collect::<Vec<_>>().join(", ")
-            )),
-        }
-    }
-
     async fn deliver(
         &mut self,
         attempt: Attempt,
@@ -184,11 +207,13 @@ impl Push {
     ) {
         let mut refused = false;
         while let Some(payload) = payloads.front() {
-            let Some(outlet) = self.outlets.get_mut(&payload.endpoint) else {
-                unreachable!("names were checked when the plugin gave the payloads");
-            };
             let of_endpoint = |why: &str| format!("endpoint {}: {why}", payload.endpoint);
-            match outlet.deliver(payload).await {
+            let delivery = match self.outlets.get_mut(&payload.endpoint) {
+                Some(outlet) => outlet.deliver(payload).await,
+                // Names were checked when the plugin gave the payloads.
+                None => Delivery::Refused("it was taken out of the configuration".to_owned()),
+            };
+            match delivery {
                 Delivery::Arrived => {
                     let bytes = payload.body.len() as u64;
                     self.desk

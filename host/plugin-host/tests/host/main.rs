@@ -8,5 +8,6 @@ mod delivery;
 mod exporters;
 mod mistakes;
 mod process;
+mod reload;
 mod responder;
 mod support;

@@ -89,6 +89,11 @@ pub(crate) fn options(sinks: &str, dir: &tempfile::TempDir) -> HostOptions {
 }
 
 impl Host {
+    /// Run these sinks from now on.
+    pub(crate) fn reload(&self, sinks: &str) {
+        self.host.reload(options(sinks, &self.dir)).unwrap();
+    }
+
     pub(crate) fn sink(&self, name: &str) -> SinkStatus {
         self.host
             .status()
