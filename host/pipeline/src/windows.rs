@@ -40,6 +40,14 @@ pub struct Attempt {
 }
 
 impl Attempt {
+    /// How many windows before this one are part of it; in `delta` only, elsewhere they were dropped.
+    pub fn merged(&self) -> u64 {
+        match self.snapshot.temporality {
+            Temporality::Delta => u64::from(self.window.merged.saturating_sub(1)),
+            Temporality::Cumulative => 0,
+        }
+    }
+
     /// A window as a sink of `mode` would get it, to try a plugin on. It is never acknowledged; in
     /// `delta` its counts are all that there are.
     pub fn rehearsal(mode: Mode, cumulative: Arc<Snapshot>) -> Self {

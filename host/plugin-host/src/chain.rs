@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::bindings::types::{Payload, Request, Response};
 use crate::call::{Answer, Ask, Called, Fault, call};
@@ -235,6 +235,7 @@ impl Chain {
 
     async fn call(&self, stage: &Stage, ask: Ask) -> Result<Answer, Fault> {
         let state = stage.state();
+        let began = Instant::now();
         let called = call(
             &self.runtime,
             &stage.plugin,
@@ -245,6 +246,14 @@ impl Chain {
         )
         .await;
         self.tell(stage, &called);
+        if self.live.load(Ordering::Relaxed) {
+            let ns = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+            self.desk.count(|counters| {
+                counters.calls += 1;
+                counters.cpu_ns += ns(called.used.cpu);
+                counters.wall_ns += ns(began.elapsed());
+            });
+        }
         if let Some(new) = called.new_state {
             stage.set_state(new);
             if self.live.load(Ordering::Relaxed) {

@@ -289,6 +289,8 @@ impl Sinks {
             status: SinkStatus {
                 counters: resume.counters,
                 last_error: resume.last_error.clone(),
+                last_success_unix_ns: resume.last_success_unix_ns,
+                last_error_unix_ns: resume.last_error_unix_ns,
                 // The first that runs under a new process is the one that ran before.
                 generation: resume.generation.saturating_sub(1),
                 last_sequence: resume

@@ -186,12 +186,15 @@ impl Desk {
         self.update(|report| report.attempting = Some(sequence));
     }
 
-    pub(crate) fn acknowledged(&self, acknowledged: Acknowledged) {
+    /// A window arrived, with the counts of so many others.
+    pub(crate) fn acknowledged(&self, acknowledged: Acknowledged, merged: u64) {
         self.update(|report| {
             report.acknowledged = Some(acknowledged);
             report.attempting = None;
             report.status.last_sequence = acknowledged.sequence;
             report.status.counters.windows_delivered += 1;
+            report.status.counters.windows_merged += merged;
+            report.status.last_success_unix_ns = Some(unix_now());
         });
     }
 
@@ -226,6 +229,7 @@ impl Desk {
         self.status(|status| {
             new = status.last_error != error;
             error.clone_into(&mut status.last_error);
+            status.last_error_unix_ns = Some(unix_now());
             count(&mut status.counters);
         });
         if new {

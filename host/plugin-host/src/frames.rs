@@ -92,6 +92,8 @@ pub(crate) struct Resume {
     pub(crate) states: Vec<Vec<u8>>,
     pub(crate) counters: SinkCounters,
     pub(crate) last_error: String,
+    pub(crate) last_success_unix_ns: Option<u64>,
+    pub(crate) last_error_unix_ns: Option<u64>,
     pub(crate) generation: u64,
 }
 

@@ -69,8 +69,16 @@ pub struct PluginStatus {
 pub struct SinkCounters {
     /// Windows that arrived; for a responder, those that it could answer from.
     pub windows_delivered: u64,
+    /// Windows whose counts arrived with those of a later one; in mode `delta`.
+    pub windows_merged: u64,
     /// Windows that never arrived: overtaken, over the queue, or given up.
     pub windows_dropped: u64,
+    /// Calls of its plugins, filters included.
+    pub calls: u64,
+    /// Processor time of those calls.
+    pub cpu_ns: u64,
+    /// Elapsed time of those calls.
+    pub wall_ns: u64,
     /// Calls that ended by a trap, a limit, or the plugin's own error.
     pub plugin_faults: u64,
     /// Deliveries that the endpoint, or the exporter's backend, failed or refused.
@@ -120,8 +128,12 @@ pub struct SinkStatus {
     pub listening: Vec<String>,
     /// Sequence of the last window that arrived; 0 before the first.
     pub last_sequence: u64,
+    /// When a window arrived last, in Unix nanoseconds; none before the first.
+    pub last_success_unix_ns: Option<u64>,
     /// The last fault of plugin or endpoint; empty when there was none.
     pub last_error: String,
+    /// When that was, in Unix nanoseconds.
+    pub last_error_unix_ns: Option<u64>,
     /// Since the agent's start.
     pub counters: SinkCounters,
 }
@@ -143,7 +155,9 @@ impl SinkStatus {
             refused: None,
             listening: Vec::new(),
             last_sequence: 0,
+            last_success_unix_ns: None,
             last_error: String::new(),
+            last_error_unix_ns: None,
             counters: SinkCounters::default(),
         }
     }

@@ -196,10 +196,20 @@ fn targets(page: &mut Page, latest: &Snapshot) {
 /// One counter of [`SinkCounters`] as a family.
 type SinkFamily = (&'static str, &'static str, fn(&SinkCounters) -> u64);
 
-const SINK_COUNTERS: [SinkFamily; 8] = [
+const SINK_COUNTERS: [SinkFamily; 10] = [
     ("windows_delivered", "Windows that arrived.", |c| {
         c.windows_delivered
     }),
+    (
+        "windows_merged",
+        "Windows whose counts arrived with those of a later one.",
+        |c| c.windows_merged,
+    ),
+    (
+        "generations_refused",
+        "Configurations and plugins' files that were refused while an older generation ran on.",
+        |c| c.generations_refused,
+    ),
     ("windows_dropped", "Windows that never arrived.", |c| {
         c.windows_dropped
     }),
@@ -261,6 +271,31 @@ fn sinks(page: &mut Page, sinks: &[SinkStatus]) {
             sink.last_sequence,
         );
     }
+    page.family(
+        "owlk8s_sink_generation",
+        "gauge",
+        "How many generations of the sink have run.",
+    );
+    for sink in sinks {
+        page.sample(
+            "owlk8s_sink_generation",
+            &[("sink", &sink.name)],
+            sink.generation,
+        );
+    }
+    page.family(
+        "owlk8s_sink_refused",
+        "gauge",
+        "Whether the newest generation was refused, and an older one runs.",
+    );
+    for sink in sinks {
+        page.sample(
+            "owlk8s_sink_refused",
+            &[("sink", &sink.name)],
+            u8::from(sink.refused.is_some()),
+        );
+    }
+    sink_times(page, sinks);
     for (name, help, read) in SINK_COUNTERS {
         let name = format!("owlk8s_sink_{name}_total");
         page.family(&name, "counter", help);
@@ -269,6 +304,62 @@ fn sinks(page: &mut Page, sinks: &[SinkStatus]) {
         }
     }
 }
+
+/// Of one sink, with the time of each.
+fn sink_times(page: &mut Page, sinks: &[SinkStatus]) {
+    let seconds = |ns: u64| Duration::from_nanos(ns).as_secs_f64();
+    page.family(
+        "owlk8s_sink_cpu_seconds_total",
+        "counter",
+        "Processor time of the calls of the sink's plugins.",
+    );
+    for sink in sinks {
+        let cpu = seconds(sink.counters.cpu_ns);
+        page.sample(
+            "owlk8s_sink_cpu_seconds_total",
+            &[("sink", &sink.name)],
+            cpu,
+        );
+    }
+    page.family(
+        "owlk8s_sink_call_duration_seconds",
+        "summary",
+        "Elapsed time of the calls of the sink's plugins.",
+    );
+    for sink in sinks {
+        let (labels, wall) = (
+            [("sink", sink.name.as_str())],
+            seconds(sink.counters.wall_ns),
+        );
+        page.sample("owlk8s_sink_call_duration_seconds_sum", &labels, wall);
+        let calls = sink.counters.calls;
+        page.sample("owlk8s_sink_call_duration_seconds_count", &labels, calls);
+    }
+    for (name, help, read) in SINK_TIMES {
+        page.family(name, "gauge", help);
+        for sink in sinks {
+            if let Some(at) = read(sink) {
+                page.sample(name, &[("sink", &sink.name)], seconds(at));
+            }
+        }
+    }
+}
+
+/// Something that happened last at a time.
+type SinkTime = (&'static str, &'static str, fn(&SinkStatus) -> Option<u64>);
+
+const SINK_TIMES: [SinkTime; 2] = [
+    (
+        "owlk8s_sink_last_success_timestamp_seconds",
+        "When a window arrived last.",
+        |sink| sink.last_success_unix_ns,
+    ),
+    (
+        "owlk8s_sink_last_error_timestamp_seconds",
+        "When plugin or endpoint failed last.",
+        |sink| sink.last_error_unix_ns,
+    ),
+];
 
 /// Text under construction.
 #[derive(Default)]

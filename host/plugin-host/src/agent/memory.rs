@@ -333,6 +333,8 @@ impl Sink {
             states: self.states.clone(),
             counters: self.status.counters,
             last_error: self.status.last_error.clone(),
+            last_success_unix_ns: self.status.last_success_unix_ns,
+            last_error_unix_ns: self.status.last_error_unix_ns,
             generation: self.status.generation,
         }
     }

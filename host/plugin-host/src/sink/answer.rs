@@ -151,7 +151,9 @@ impl Follower {
             Ok(tables) => {
                 *lock(&self.responder.tables) = Some(tables);
                 let acknowledged = mailbox.windows().acknowledge(&attempt);
-                self.responder.desk.acknowledged(acknowledged);
+                self.responder
+                    .desk
+                    .acknowledged(acknowledged, attempt.merged());
                 self.last = Some(attempt);
             }
             Err(fault) => {

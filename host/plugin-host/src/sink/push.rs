@@ -283,7 +283,7 @@ impl Push {
     fn acknowledge(&mut self, attempt: &Attempt) {
         self.backoff.reset();
         let acknowledged = self.mailbox.windows().acknowledge(attempt);
-        self.desk.acknowledged(acknowledged);
+        self.desk.acknowledged(acknowledged, attempt.merged());
         self.desk.state(SinkState::Active, "");
     }
 
