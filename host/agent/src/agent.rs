@@ -86,7 +86,7 @@ impl Built {
         let mut tasks = JoinSet::new();
         tasks.spawn(places::follow(
             interfaces,
-            discovery.sets,
+            discovery.sets.clone(),
             latest.clone(),
             plans_in,
         ));
@@ -94,7 +94,7 @@ impl Built {
             reader: reader.clone(),
             plugins: plugins.clone(),
             latest,
-            api_requests: discovery.api_requests,
+            api_requests: discovery.api_requests.clone(),
             reloads: Arc::clone(&reloads),
             started: Instant::now(),
         };
@@ -103,6 +103,7 @@ impl Built {
             sinks = config.sinks.len(), "started");
         Ok(Running {
             config,
+            discovery,
             changes: None,
             reloads,
             reader,
@@ -119,6 +120,7 @@ impl Built {
 pub(crate) struct Running {
     /// What is in effect.
     config: Config,
+    discovery: Discovery,
     /// None: nothing is followed.
     changes: Option<Changes>,
     reloads: Arc<Tally>,
@@ -186,8 +188,14 @@ impl Running {
         };
         let mut next = self.config.clone();
         next.adopt(wanted);
-        if let Err(error) = self.plugins.reload(host_options(&next)) {
-            return self.refuse(&error.into());
+        // Both check before they change anything, as the file's reader did already.
+        let reloaded = self
+            .discovery
+            .set_static(&next.discovery)
+            .map_err(anyhow::Error::from)
+            .and_then(|()| Ok(self.plugins.reload(host_options(&next))?));
+        if let Err(error) = reloaded {
+            return self.refuse(&error);
         }
         crate::logs::set(next.log);
         self.config = next;

@@ -195,6 +195,7 @@ impl Config {
         };
         self.interval = wanted.interval;
         self.log = wanted.log;
+        self.discovery.fixed = wanted.discovery.fixed;
         self.plugin_dirs = wanted.plugin_dirs;
         self.plugins = kept;
         self.sinks = wanted.sinks;

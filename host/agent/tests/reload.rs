@@ -322,3 +322,47 @@ fn sighup_looks_again_and_says_what_needs_a_restart() {
     writes(&lab, &agent, "a", 2);
     whole(&lab, "a");
 }
+
+#[test]
+fn static_targets_come_and_go_with_the_file_and_the_others_count_on() {
+    let lab = Lab::new(2);
+    let nginx = Nginx::start(&lab, "p1");
+    let file = lab.dir.path().join("owlk8s.toml");
+    let agent = Agent::attached(&lab, &config(&[lab.target("p1")], ""));
+    nginx.get("/200");
+    replace(&file, &config(&[lab.target("p1"), lab.target("p2")], ""));
+    let pods = || -> Vec<String> {
+        let snapshot = agent.snapshot();
+        let targets = snapshot["targets"].as_array().unwrap().iter();
+        targets
+            .filter(|target| target["status"] == "active")
+            .map(|target| target["pod"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let are = |wanted: &[&str]| {
+        within(PATIENCE, "the targets are those of the file", || {
+            let pods = pods();
+            if pods == wanted {
+                Ok(())
+            } else {
+                Err(format!("{pods:?}"))
+            }
+        });
+    };
+    are(&["p1", "p2"]);
+    nginx.get("/200");
+    within(PATIENCE, "p1 counts on", || {
+        let requests = agent.pod("p1")["totals"]["requests"].clone();
+        if requests == 2 {
+            Ok(())
+        } else {
+            Err(requests.to_string())
+        }
+    });
+    replace(&file, &config(&[lab.target("p1")], ""));
+    are(&["p1"]);
+    // One without anything to watch is refused.
+    replace(&file, "node = \"lab\"\n");
+    says(&agent, "new configuration is refused");
+    are(&["p1"]);
+}

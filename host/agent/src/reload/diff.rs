@@ -3,7 +3,8 @@ use toml::{Table, Value};
 use crate::config::Config;
 
 /// Keys whose new value is in effect at once; every other key waits for a restart.
-const LIVE: [&str; 9] = [
+const LIVE: [&str; 10] = [
+    "discovery.static",
     "interval",
     "log",
     "plugin_dirs",
