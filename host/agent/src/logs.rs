@@ -25,11 +25,11 @@ pub(crate) fn start(level: Level, env: Env<'_>) {
         None => (EnvFilter::new(directives(level)), None),
     };
     let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_filter_reloading()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false);
+        .with_target(false)
+        .with_env_filter(filter)
+        .with_filter_reloading();
     if typed.is_none() && !crate::config::debug(env) {
         let handle = subscriber.reload_handle();
         let _ = SET.set(Box::new(move |filter| {

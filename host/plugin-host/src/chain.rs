@@ -283,7 +283,7 @@ impl Chain {
             .chain([sink.plugin.as_str()])
             .map(|reference| {
                 let known = |stage: &&Stage| stage.plugin.status.plugin == reference;
-                let found = left.iter().position(|stage| known(stage));
+                let found = left.iter().position(known);
                 found.map_or_else(Vec::new, |at| left.remove(at).state())
             })
             .collect()

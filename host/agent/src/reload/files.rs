@@ -1,44 +1,39 @@
-use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
 
-use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind};
-use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
-use tokio::sync::Notify;
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+use rustix::io::Errno;
+use tokio::io::unix::AsyncFd;
+
+/// What makes a file whole, or another one: written and closed, renamed, linked, removed.
+const OF_INTEREST: WatchFlags = WatchFlags::CLOSE_WRITE
+    .union(WatchFlags::MOVE)
+    .union(WatchFlags::CREATE)
+    .union(WatchFlags::DELETE)
+    .union(WatchFlags::ONLYDIR);
 
 /// Watches the directories that files lie in: a file that is replaced takes a watch of its own with it.
+/// <https://man7.org/linux/man-pages/man7/inotify.7.html>
 pub(super) struct Files {
-    watcher: RecommendedWatcher,
-    dirs: BTreeSet<PathBuf>,
-    shared: Arc<Shared>,
-}
-
-#[derive(Default)]
-struct Shared {
+    inotify: AsyncFd<OwnedFd>,
+    /// By watch descriptor.
+    dirs: BTreeMap<i32, PathBuf>,
     /// Names that are of interest, whatever directory they are in.
-    names: Mutex<BTreeSet<OsString>>,
-    event: Notify,
+    names: BTreeSet<OsString>,
 }
 
 impl Files {
-    pub(super) fn new() -> notify::Result<Self> {
-        let shared = Arc::<Shared>::default();
-        let for_watcher = Arc::clone(&shared);
-        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-            // An error is most often an overflow: something has happened.
-            if event
-                .as_ref()
-                .map_or(true, |event| for_watcher.takes(event))
-            {
-                for_watcher.event.notify_one();
-            }
-        })?;
+    pub(super) fn new() -> std::io::Result<Self> {
+        let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
         Ok(Self {
-            watcher,
-            dirs: BTreeSet::new(),
-            shared,
+            inotify: AsyncFd::new(inotify)?,
+            dirs: BTreeMap::new(),
+            names: BTreeSet::new(),
         })
     }
 
@@ -54,34 +49,52 @@ impl Files {
                 names.extend(path.file_name().map(OsString::from));
             }
         }
-        *self
-            .shared
-            .names
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = names;
-        // One that is there no more has ended its watch by itself.
-        for gone in self.dirs.difference(&dirs) {
-            let _ = self.watcher.unwatch(gone);
-        }
-        self.dirs.retain(|dir| dirs.contains(dir));
+        self.names = names;
+        let mut watches = BTreeMap::new();
         for dir in dirs {
-            if self.dirs.contains(&dir) {
-                continue;
-            }
-            match self.watcher.watch(&dir, RecursiveMode::NonRecursive) {
-                Ok(()) => {
-                    self.dirs.insert(dir);
+            // Of a directory that is watched already, under any name, this gives the same descriptor.
+            match inotify::add_watch(&self.inotify, &dir, OF_INTEREST) {
+                Ok(watch) => {
+                    watches.insert(watch, dir);
                 }
                 Err(error) => {
                     tracing::warn!(dir = %dir.display(), %error, "cannot watch a directory: SIGHUP looks at it");
                 }
             }
         }
+        for gone in self
+            .dirs
+            .keys()
+            .filter(|watch| !watches.contains_key(watch))
+        {
+            // That of a directory which is no more has ended by itself.
+            let _ = inotify::remove_watch(&self.inotify, *gone);
+        }
+        self.dirs = watches;
     }
 
-    /// The next that is of interest; several may come as one.
+    /// Comes back after something of interest; several may come as one. Cancel safe.
     pub(super) async fn event(&mut self) {
-        self.shared.event.notified().await;
+        loop {
+            let mut ready = match self.inotify.readable().await {
+                Ok(ready) => ready,
+                // The runtime ends.
+                Err(_) => return std::future::pending().await,
+            };
+            let (inotify, dirs, names) = (self.inotify.get_ref(), &self.dirs, &self.names);
+            match drain(inotify, |event| takes(dirs, names, event)) {
+                Ok(of_interest) => {
+                    ready.clear_ready();
+                    if of_interest {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "files are watched no more: SIGHUP looks at them");
+                    return std::future::pending().await;
+                }
+            }
+        }
     }
 }
 
@@ -94,27 +107,41 @@ fn dir_of(file: &Path) -> Option<PathBuf> {
     })
 }
 
-impl Shared {
-    /// Whether a file of interest was written whole, replaced or removed.
-    fn takes(&self, event: &Event) -> bool {
-        let whole = |path: &PathBuf| match event.kind {
-            EventKind::Access(AccessKind::Close(AccessMode::Write))
-            | EventKind::Modify(ModifyKind::Name(_))
-            | EventKind::Remove(_) => true,
-            // A link is whole at once; a file that was made is still to be written.
-            EventKind::Create(CreateKind::Folder) => false,
-            EventKind::Create(_) => path.is_symlink(),
-            _ => event.need_rescan(),
-        };
-        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        event.paths.iter().any(|path| {
-            let named = path.file_name().is_some_and(|name| {
-                // Kubernetes swaps a mounted ConfigMap by its link `..data`.
-                names.contains(name) || name.as_encoded_bytes().starts_with(b"..")
-            });
-            named && whole(path)
-        }) || event.need_rescan()
+/// Read all events; whether `takes` took one.
+fn drain(inotify: &OwnedFd, takes: impl Fn(&inotify::Event<'_>) -> bool) -> Result<bool, Errno> {
+    let mut buffer = [MaybeUninit::uninit(); 4096];
+    let mut reader = inotify::Reader::new(inotify, &mut buffer);
+    let mut taken = false;
+    loop {
+        match reader.next() {
+            Ok(event) => taken |= takes(&event),
+            Err(Errno::AGAIN) => return Ok(taken),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
     }
+}
+
+/// Whether a file of interest was written whole, replaced or removed.
+fn takes(
+    dirs: &BTreeMap<i32, PathBuf>,
+    names: &BTreeSet<OsString>,
+    event: &inotify::Event<'_>,
+) -> bool {
+    // Some events are lost: one of them may have been of interest.
+    if event.events().contains(ReadFlags::QUEUE_OVERFLOW) {
+        return true;
+    }
+    let (Some(name), Some(dir)) = (event.file_name(), dirs.get(&event.wd())) else {
+        return false;
+    };
+    let name = OsStr::from_bytes(name.to_bytes());
+    // Kubernetes swaps a mounted ConfigMap by its link `..data`.
+    if !names.contains(name) && !name.as_bytes().starts_with(b"..") {
+        return false;
+    }
+    // A link is whole at once; a file that was made is still to be written.
+    !event.events().contains(ReadFlags::CREATE) || dir.join(name).is_symlink()
 }
 
 /// What tells a file from the one that was there before, without reading it.

@@ -78,7 +78,6 @@ impl Connection<'_> {
         let mut sent = None;
         loop {
             let offered = self.memory.offered.notified();
-            configured = self.configure(to, configured).await?;
             while let Some(snapshot) = self.memory.after(sent) {
                 sent = Some(snapshot.window.sequence);
                 match frames::write(to, &ToChild::Snapshot(Arc::clone(&snapshot)), TO_CHILD_MAX)
@@ -89,8 +88,9 @@ impl Connection<'_> {
                     }
                     result => result?,
                 }
-                configured = self.configure(to, configured).await?;
             }
+            // After them: what leaves has had all that was offered before.
+            configured = self.configure(to, configured).await?;
             let within = *drain.borrow_and_update();
             if let Some(within) = within {
                 return frames::write(to, &ToChild::Drain { within }, TO_CHILD_MAX).await;

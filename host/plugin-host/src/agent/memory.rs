@@ -85,11 +85,9 @@ impl Memory {
     /// be others now.
     pub(super) fn want(&self, wants: Wants) {
         let mut inner = self.inner();
+        let revision = inner.revision + 1;
+        let look_again = wants.look_again || inner.dirs != wants.dirs;
         let Inner { sinks, pid, .. } = &mut *inner;
-        let (revision, look_again) = (
-            inner.revision + 1,
-            wants.look_again || inner.dirs != wants.dirs,
-        );
         let names: Vec<String> = wants.sinks.iter().map(|sink| sink.name.clone()).collect();
         sinks.retain(|name, sink| {
             if !names.contains(name) {
