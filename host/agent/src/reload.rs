@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 pub(crate) use diff::Diff;
 use files::{Files, Print};
@@ -46,6 +46,19 @@ pub(crate) struct Changes {
     files: Option<Files>,
     plugin_files: Vec<PathBuf>,
     plugins: Vec<Print>,
+    /// Events that were not looked at yet.
+    burst: Option<Burst>,
+}
+
+struct Burst {
+    first: Instant,
+    last: Instant,
+}
+
+impl Burst {
+    fn looked_at(&self) -> Instant {
+        (self.first + BURST).min(self.last + QUIET)
+    }
 }
 
 impl Changes {
@@ -64,6 +77,7 @@ impl Changes {
             files,
             plugin_files: Vec::new(),
             plugins: Vec::new(),
+            burst: None,
         })
     }
 
@@ -97,26 +111,37 @@ impl Changes {
         }
     }
 
-    /// Whether by SIGHUP. Cancel safe: an event that was taken is looked at with the next one.
+    /// Whether by SIGHUP. Cancel safe: what has begun is kept in `self`.
     async fn asked(&mut self) -> bool {
-        let event = async {
-            match &mut self.files {
-                Some(files) => files.event().await,
-                None => std::future::pending().await,
+        loop {
+            let Self {
+                hup, files, burst, ..
+            } = self;
+            let event = async {
+                match files {
+                    Some(files) => files.event().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let calm = async {
+                match burst {
+                    Some(burst) => sleep_until(burst.looked_at()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                _ = hup.recv() => return true,
+                () = event => {
+                    let last = Instant::now();
+                    let first = self.burst.as_ref().map_or(last, |burst| burst.first);
+                    self.burst = Some(Burst { first, last });
+                }
+                () = calm => {
+                    self.burst = None;
+                    return false;
+                }
             }
-        };
-        tokio::select! {
-            _ = self.hup.recv() => return true,
-            () = event => {}
         }
-        let end = Instant::now() + BURST;
-        while let Some(files) = &mut self.files
-            && timeout_at(end.min(Instant::now() + QUIET), files.event())
-                .await
-                .is_ok()
-            && Instant::now() < end
-        {}
-        false
     }
 
     fn look(&mut self) -> Change {
