@@ -26,10 +26,20 @@ use crate::reload::Tally;
 const CONNECTIONS: usize = 32;
 /// A client that is silent for longer before its request is whole is let go.
 const PATIENCE: Duration = Duration::from_secs(10);
-const PATHS: &str = "/livez\n/readyz\n/metrics\n/snapshot\n/plugins\n/plugins/NAME\n";
+const PATHS: &str = "/livez
+/readyz
+/metrics
+/snapshot
+/plugins
+/plugins/NAME
+\
+                     /plugins/NAME/crashes
+";
 
 /// One sink, by its name.
 const ONE_PLUGIN: &str = "/plugins/";
+/// Behind it: its crash reports.
+const CRASHES: &str = "/crashes";
 
 /// What the endpoints show.
 pub(crate) struct Admin {
@@ -123,6 +133,17 @@ impl Admin {
                 Err(gone) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{gone}\n")),
             },
             "/plugins" => json(&self.plugins.status()),
+            path if path.starts_with(ONE_PLUGIN) && path.ends_with(CRASHES) => {
+                let sink = path.strip_prefix(ONE_PLUGIN).unwrap_or_default();
+                let sink = sink.strip_suffix(CRASHES).unwrap_or_default();
+                match self.plugins.crashes(sink) {
+                    Some(reports) => json(&reports),
+                    None => text(
+                        StatusCode::NOT_FOUND,
+                        format!("there is no sink {sink:?}; /plugins lists them\n"),
+                    ),
+                }
+            }
             path if path.starts_with(ONE_PLUGIN) => self.plugin(&path[ONE_PLUGIN.len()..]),
             path => text(
                 StatusCode::NOT_FOUND,

@@ -44,9 +44,42 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Look at plugins that crashed
+    Plugin {
+        #[command(subcommand)]
+        command: PluginCommand,
+    },
     /// Print the version
     Version,
     /// The process that runs the plugins; started by the agent
     #[command(hide = true)]
     PluginHost,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum PluginCommand {
+    /// Print the crash reports of a sink, the newest last, as the agent on this node keeps them
+    Crash {
+        /// Name of the sink
+        sink: String,
+        /// Where the agent's admin endpoints are
+        #[arg(long, default_value = crate::plugin::ADMIN)]
+        url: String,
+        /// Print the newest report as JSON, with the snapshot: what `replay` reads
+        #[arg(long)]
+        json: bool,
+    },
+    /// Call a plugin as it was called when it crashed; runs it in this process, without a capability
+    ///
+    /// Ends with 0 when it survives, with 1 when it crashes.
+    Replay {
+        /// A report of `owlk8s plugin crash --json`
+        report: PathBuf,
+        /// The component
+        #[arg(long, value_name = "FILE")]
+        plugin: PathBuf,
+        /// The agent's configuration, for the plugin's own `config`; without it that is empty
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
 }

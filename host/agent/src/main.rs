@@ -18,6 +18,7 @@ mod doctor;
 mod logs;
 mod places;
 mod plan;
+mod plugin;
 mod plugins;
 mod privilege;
 mod reader;
@@ -31,7 +32,7 @@ use clap::Parser as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::agent::Built;
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, PluginCommand};
 use crate::config::{Config, ConfigError, process_env};
 use crate::reload::Changes;
 
@@ -48,6 +49,17 @@ fn main() -> ExitCode {
         Command::Demo { duration } => demo::demo(duration),
         Command::Config { config } => print_config(config.as_deref()),
         Command::Doctor { config, json } => return doctor(config.as_deref(), json),
+        Command::Plugin {
+            command: PluginCommand::Crash { sink, url, json },
+        } => plugin::crash(&sink, &url, json).and_then(|text| print(&text)),
+        Command::Plugin {
+            command:
+                PluginCommand::Replay {
+                    report,
+                    plugin,
+                    config,
+                },
+        } => return replay(&report, &plugin, config.as_deref()),
         Command::Version => print(concat!("owlk8s ", env!("CARGO_PKG_VERSION"), "\n")),
     };
     match done {
@@ -96,6 +108,17 @@ fn doctor(path: Option<&Path>, json: bool) -> ExitCode {
     match examined {
         Ok(report) if report.is_failed() => ExitCode::from(FAILED),
         Ok(_) => ExitCode::SUCCESS,
+        Err(error) => ended_by(&error),
+    }
+}
+
+/// Its exit code is for scripts: 1 where the plugin crashed again.
+fn replay(report: &Path, component: &Path, config: Option<&Path>) -> ExitCode {
+    let replayed = plugin::replay(report, component, config)
+        .and_then(|(text, survived)| print(&text).map(|()| survived));
+    match replayed {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(FAILED),
         Err(error) => ended_by(&error),
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use owlk8s_model::Snapshot;
-use owlk8s_plugin_host::{HostOptions, PluginHost, SinkStatus, StartError};
+use owlk8s_plugin_host::{CrashReport, HostOptions, PluginHost, SinkStatus, StartError};
 
 /// Cheap to clone; the lock is never held for longer than a copy takes.
 #[derive(Clone)]
@@ -33,6 +33,14 @@ impl Plugins {
             .as_ref()
             .map(PluginHost::status)
             .unwrap_or_default()
+    }
+
+    /// Crash reports of one sink, the newest last; none where there is no such sink.
+    pub(crate) fn crashes(&self, sink: &str) -> Option<Vec<CrashReport>> {
+        let host = self.lock();
+        let host = host.as_ref()?;
+        let known = host.status().iter().any(|status| status.name == sink);
+        known.then(|| host.crashes(sink))
     }
 
     /// Whether the plugin process runs.

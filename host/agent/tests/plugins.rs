@@ -228,3 +228,64 @@ fn the_prometheus_plugin_s_page_passes_promtool_and_has_nginx_s_counts() {
     promtool(&page);
     drop(agent);
 }
+
+#[test]
+fn a_crash_is_shown_by_the_command_line_and_happens_again_in_a_replay() {
+    let lab = Lab::new(1);
+    let plugin = fixture("panics-on-names");
+    let sink = format!(
+        "[[sinks]]\nname = \"bad\"\nplugin = \"{}\"\nendpoints.out = {{ kind = \"stderr\" }}\n",
+        plugin.display()
+    );
+    let target = lab.target("p1").replace("\"p1\"", "\"checkout-0\"");
+    let agent = Agent::start(&lab, &config(&[target], &sink));
+    let owlk8s = |arguments: &[&str]| {
+        let ran = lab
+            .command("node", common::agent::BINARY)
+            .args(arguments)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&ran.stdout).into_owned();
+        let complained = String::from_utf8_lossy(&ran.stderr).into_owned();
+        (ran.status.code(), said, complained)
+    };
+    let shown = within(
+        Duration::from_secs(20),
+        "the crash is reported",
+        || match owlk8s(&["plugin", "crash", "bad"]) {
+            (Some(0), said, _) => Ok(said),
+            other => Err(format!("{other:?}")),
+        },
+    );
+    println!("{shown}");
+    assert!(
+        shown.starts_with("plugin panics-on-names panicked: "),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("PanicsOnNames"),
+        "functions have names: {shown}"
+    );
+    assert!(
+        !shown.contains("checkout"),
+        "names of the cluster are replaced: {shown}"
+    );
+    let (_, json, _) = owlk8s(&["plugin", "crash", "bad", "--json"]);
+    let report = lab.dir.path().join("crash.json");
+    std::fs::write(&report, json).unwrap();
+    let (report, plugin) = (report.display().to_string(), plugin.display().to_string());
+    let (code, said, complained) = owlk8s(&["plugin", "replay", &report, "--plugin", &plugin]);
+    assert_eq!(code, Some(1), "{said}{complained}");
+    assert!(said.contains("plugin panics-on-names panicked: "), "{said}");
+    let echo = fixture("good-echo").display().to_string();
+    let (code, said, _) = owlk8s(&["plugin", "replay", &report, "--plugin", &echo]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.ends_with("the plugin survived\n"), "{said}");
+    let (code, _, complained) = owlk8s(&["plugin", "crash", "nobody"]);
+    assert_eq!(code, Some(1));
+    assert!(
+        complained.contains("there is no sink \"nobody\""),
+        "{complained}"
+    );
+    drop(agent);
+}

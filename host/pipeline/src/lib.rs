@@ -5,11 +5,13 @@
 //! targets of a sink. [`Backoff`] and [`Breaker`] say when to try again. Time and chance are arguments.
 
 mod backoff;
+mod breaker;
 mod delta;
 mod select;
 mod sum;
 mod windows;
 
-pub use backoff::{Backoff, Breaker};
+pub use backoff::Backoff;
+pub use breaker::{Borne, Breaker, BreakerState};
 pub use select::Select;
 pub use windows::{Acknowledged, Attempt, Mode, Windows};

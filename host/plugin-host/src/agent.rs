@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::config::{ConfigError, PluginsConfig, SinkConfig, check};
+use crate::crash::CrashReport;
 use crate::plugin::search_path;
 use crate::status::SinkStatus;
 use memory::{Memory, Wants};
@@ -136,6 +137,11 @@ impl PluginHost {
     /// How it stands with each sink, in the order of the configuration.
     pub fn status(&self) -> Vec<SinkStatus> {
         self.memory.status()
+    }
+
+    /// Crash reports of one sink, the newest last; empty where there is no such sink.
+    pub fn crashes(&self, sink: &str) -> Vec<CrashReport> {
+        self.memory.crashes(sink)
     }
 
     /// How often the plugin process was started again after it ended by itself.

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::bindings::types::{Payload, Request, Response};
-use crate::call::{Answer, Ask, Called, Fault, call};
+use crate::call::{Answer, Ask, Call, Called, Fault, Instance};
 use crate::config::{Endpoint, FilterConfig, Limits, SinkConfig};
+use crate::crash::{Crash, Signature};
 use crate::desk::Desk;
 use crate::engine::Runtime;
 use crate::frames::Level;
@@ -17,13 +18,14 @@ use crate::plugin::Plugin;
 use crate::status::{PluginKind, PluginStatus};
 use crate::tables::Tables;
 
-/// Processor time of a call that is worth a warning.
-const SLOW: Duration = Duration::from_millis(200);
+/// Instances that a plugin keeps where its sink reuses them: a responder has several calls at once.
+const KEPT: usize = 4;
 
 /// The plugins of one sink.
 pub(crate) struct Chain {
     runtime: Runtime,
     limits: Limits,
+    reuse: bool,
     filters: Vec<Stage>,
     last: Stage,
     desk: Desk,
@@ -36,17 +38,24 @@ struct Stage {
     config: String,
     state: Mutex<Vec<u8>>,
     slow: AtomicBool,
+    /// Between two calls, where the sink reuses them.
+    instances: Mutex<Vec<Instance>>,
+    /// How it crashed last.
+    crashed: Mutex<Option<Signature>>,
 }
 
 impl Stage {
     fn state(&self) -> Vec<u8> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.clone()
+        lock(&self.state).clone()
     }
 
     fn set_state(&self, new: Vec<u8>) {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = new;
+        *lock(&self.state) = new;
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Chain {
@@ -67,6 +76,8 @@ impl Chain {
                 config,
                 state,
                 slow: AtomicBool::new(false),
+                instances: Mutex::default(),
+                crashed: Mutex::default(),
             })
         };
         let mut filters = Vec::new();
@@ -102,6 +113,7 @@ impl Chain {
         Ok(Self {
             runtime,
             limits: sink.limits.clone(),
+            reuse: sink.reuse,
             filters,
             last,
             desk,
@@ -235,23 +247,25 @@ impl Chain {
 
     async fn call(&self, stage: &Stage, ask: Ask) -> Result<Answer, Fault> {
         let state = stage.state();
-        let began = Instant::now();
-        let called = call(
-            &self.runtime,
-            &stage.plugin,
-            &stage.config,
-            &self.limits,
+        let (given, state_bytes) = (ask.clone(), state.len());
+        let call = Call {
+            runtime: &self.runtime,
+            plugin: &stage.plugin,
+            config: &stage.config,
+            limits: &self.limits,
             state,
             ask,
-        )
-        .await;
+            instance: lock(&stage.instances).pop(),
+        };
+        let mut called = call.make().await;
         self.tell(stage, &called);
+        self.tell_crash(stage, &given, state_bytes, &called);
         if self.live.load(Ordering::Relaxed) {
             let ns = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
             self.desk.count(|counters| {
                 counters.calls += 1;
                 counters.cpu_ns += ns(called.used.cpu);
-                counters.wall_ns += ns(began.elapsed());
+                counters.wall_ns += ns(called.used.wall);
             });
         }
         if let Some(new) = called.new_state {
@@ -260,7 +274,39 @@ impl Chain {
                 self.desk.states(self.states());
             }
         }
+        if let Some(instance) = called.instance.take().filter(|_| self.reuse) {
+            let mut kept = lock(&stage.instances);
+            if kept.len() < KEPT {
+                kept.push(instance);
+            }
+        }
         called.result
+    }
+
+    /// A report for the agent; of a crash like the last one only that it happened again.
+    fn tell_crash(&self, stage: &Stage, given: &Ask, state_bytes: usize, called: &Called) {
+        let Err(fault) = &called.result else {
+            return;
+        };
+        let crash = Crash {
+            sink: self.desk.sink(),
+            plugin: &stage.plugin,
+            config: &stage.config,
+            limits: &self.limits,
+            given,
+            state_bytes,
+            called,
+            fault,
+        };
+        let Some(signature) = crash.signature() else {
+            return;
+        };
+        let before = lock(&stage.crashed).replace(signature);
+        if before == Some(signature) {
+            self.desk.crashed_again(&stage.plugin.name);
+        } else {
+            self.desk.crashed(&crash.report());
+        }
     }
 
     /// Of its filters in order, then of its plugin.
@@ -320,11 +366,14 @@ impl Chain {
             self.desk
                 .count(|counters| counters.log_lines_dropped += called.said.dropped);
         }
-        let slow = called.used.cpu > SLOW;
+        if !called.crossed.is_empty() {
+            self.desk.crossed(&called.crossed);
+        }
+        let slow = called.used.cpu > self.limits.cpu_warn;
         if slow && !stage.slow.swap(slow, Ordering::Relaxed) {
             let text = format!(
-                "plugin {plugin} is slow: {:?} of processor time for one call",
-                called.used.cpu
+                "plugin {plugin} is slow: {:?} of processor time for one call, over {:?} (limits.cpu_warn)",
+                called.used.cpu, self.limits.cpu_warn
             );
             self.desk.log(Level::Warn, text);
         } else if !slow {

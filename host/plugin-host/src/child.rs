@@ -25,7 +25,7 @@ use crate::frames::{
 };
 use crate::sandbox::{self, SandboxError};
 use crate::sink::{Giver, Keeper, Mailbox, Order, Shared, orders};
-use crate::status::{SinkState, SinkStatus};
+use crate::status::{BreakerStatus, SinkState, SinkStatus};
 
 /// Guests run on two threads, whatever the node has: the agent is a guest on it.
 const WORKERS: usize = 2;
@@ -291,6 +291,11 @@ impl Sinks {
                 last_error: resume.last_error.clone(),
                 last_success_unix_ns: resume.last_success_unix_ns,
                 last_error_unix_ns: resume.last_error_unix_ns,
+                limits_exceeded: resume.limits_exceeded.clone(),
+                breaker: BreakerStatus {
+                    openings: resume.openings,
+                    ..BreakerStatus::default()
+                },
                 // The first that runs under a new process is the one that ran before.
                 generation: resume.generation.saturating_sub(1),
                 last_sequence: resume

@@ -1,6 +1,7 @@
 //! The `[plugins]` and `[[sinks]]` of the configuration file: what was typed. [`check`] says what cannot be meant;
 //! what only the plugin can tell (its kind, its own `config`) is checked where it is loaded.
 
+mod breaker;
 mod check;
 mod endpoint;
 mod limits;
@@ -11,9 +12,10 @@ use std::collections::BTreeMap;
 use owlk8s_pipeline::{Mode, Select};
 use serde::{Deserialize, Serialize};
 
+pub use breaker::BreakerConfig;
 pub use check::{ConfigError, check};
 pub use endpoint::{Endpoint, HttpEndpoint};
-pub use limits::{Limits, Size};
+pub use limits::{Limit, Limits, Size};
 pub use plugins::PluginsConfig;
 
 /// A `config` table for a plugin; it reaches the guest as JSON.
@@ -57,6 +59,12 @@ pub struct SinkConfig {
     /// What a call of the plugin, or of one of its filters, may use.
     #[serde(default)]
     pub limits: Limits,
+    /// Keep one instance of each plugin from window to window; a fault throws it away.
+    #[serde(default)]
+    pub reuse: bool,
+    /// When a plugin that faults again and again is left alone.
+    #[serde(default)]
+    pub breaker: BreakerConfig,
 }
 
 fn yes() -> bool {

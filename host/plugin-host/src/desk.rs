@@ -10,6 +10,8 @@ use owlk8s_pipeline::Acknowledged;
 use tokio::io::AsyncWrite;
 use tokio::sync::{Notify, mpsc};
 
+use crate::config::Limit;
+use crate::crash::CrashReport;
 use crate::frames::{FrameError, Level, SinkReport, TO_AGENT_MAX, ToAgent, write};
 use crate::status::{PluginStatus, Refused, SinkCounters, SinkState, SinkStatus};
 
@@ -114,6 +116,36 @@ impl Desk {
         self.update(|report| change(&mut report.status.counters));
     }
 
+    /// Its sink's name.
+    pub(crate) fn sink(&self) -> &str {
+        &self.sink
+    }
+
+    /// Limits that a call crossed, and how often.
+    pub(crate) fn crossed(&self, crossed: &[(Limit, u64)]) {
+        self.status(|status| {
+            for (limit, times) in crossed {
+                *status.limits_exceeded.entry(*limit).or_default() += times;
+            }
+        });
+    }
+
+    /// A plugin crashed in a new way. A report that finds no room is left out: the fault is counted anyway.
+    pub(crate) fn crashed(&self, report: &CrashReport) {
+        if let Ok(report) = serde_json::to_string(report) {
+            let _ = self.desks.logs.try_send(ToAgent::Crash { report });
+        }
+    }
+
+    /// A plugin crashed as it did before.
+    pub(crate) fn crashed_again(&self, plugin: &str) {
+        let again = ToAgent::CrashAgain {
+            sink: self.sink.to_string(),
+            plugin: plugin.to_owned(),
+        };
+        let _ = self.desks.logs.try_send(again);
+    }
+
     pub(crate) fn states(&self, states: Vec<Vec<u8>>) {
         self.update(|report| report.states = states);
     }
@@ -124,6 +156,15 @@ impl Desk {
         let report = news.sinks.get(&*self.sink);
         report
             .map(|report| report.states.clone())
+            .unwrap_or_default()
+    }
+
+    /// How often the breaker opened, as reported last, and the last error.
+    pub(crate) fn last_openings(&self) -> (u32, String) {
+        let news = self.desks.shared.news();
+        let status = news.sinks.get(&*self.sink).map(|report| &report.status);
+        status
+            .map(|status| (status.breaker.openings, status.last_error.clone()))
             .unwrap_or_default()
     }
 
@@ -217,6 +258,9 @@ impl Desk {
         match state {
             SinkState::Active => self.log(Level::Info, "sink is active"),
             SinkState::Backoff => self.log(Level::Warn, format!("sink waits: {reason}")),
+            SinkState::Quarantined => {
+                self.log(Level::Error, format!("sink is quarantined: {reason}"))
+            }
             SinkState::Failed => self.log(Level::Error, format!("sink cannot run: {reason}")),
             SinkState::Draining => self.log(Level::Info, format!("sink ends: {reason}")),
             SinkState::Starting | SinkState::Disabled => {}
@@ -257,10 +301,11 @@ impl Outbox {
             tokio::select! {
                 () = self.shared.notify.notified() => tokio::time::sleep(GATHER).await,
                 line = self.logs.recv() => {
-                    if let Some(line) = line
-                        && let Err(error) = write(to, &line, TO_AGENT_MAX).await
-                    {
-                        return error;
+                    let Some(line) = line else { continue };
+                    match write(to, &line, TO_AGENT_MAX).await {
+                        // A crash report is bounded far below it.
+                        Ok(()) | Err(FrameError::TooLarge(..)) => {}
+                        Err(error) => return error,
                     }
                     continue;
                 }

@@ -9,6 +9,7 @@ use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Config, Engine};
 
 use crate::bindings;
+use crate::config::Limits;
 use crate::guest::Guest;
 
 /// How often a running guest yields to the others.
@@ -33,13 +34,15 @@ impl Runtime {
     pub(crate) fn new() -> wasmtime::Result<Self> {
         let mut config = Config::new();
         config.epoch_interruption(true);
+        config.max_wasm_stack(Limits::STACK.bytes());
         let engine = Engine::new(&config)?;
         let mut linker = Linker::new(&engine);
         // Toolchains import all of WASI even for pure code; the context behind it is empty.
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-        bindings::formatter::Formatter::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| {
-            guest
-        })?;
+        bindings::formatter::Formatter::add_to_linker::<_, HasSelf<Guest>>(
+            &mut linker,
+            Guest::called,
+        )?;
         let ticker = Ticker::start(engine.clone())?;
         Ok(Self {
             engine,

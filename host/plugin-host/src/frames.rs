@@ -17,10 +17,11 @@ use serde::{Deserialize, Serialize};
 pub(crate) use codec::{FrameError, read, write};
 
 use crate::config::SinkConfig;
+use crate::config::Limit;
 use crate::status::{SinkCounters, SinkStatus};
 
 /// Rises with every change of these types.
-pub(crate) const PROTOCOL: u32 = 2;
+pub(crate) const PROTOCOL: u32 = 3;
 /// The largest frame to the plugin process: a snapshot of some thousand pods.
 pub(crate) const TO_CHILD_MAX: usize = 64 << 20;
 /// The largest frame from it: a status with a sink's states.
@@ -95,6 +96,9 @@ pub(crate) struct Resume {
     pub(crate) last_success_unix_ns: Option<u64>,
     pub(crate) last_error_unix_ns: Option<u64>,
     pub(crate) generation: u64,
+    pub(crate) limits_exceeded: BTreeMap<Limit, u64>,
+    /// Openings of the breaker in a row.
+    pub(crate) openings: u32,
 }
 
 /// From the plugin process.
@@ -110,6 +114,15 @@ pub(crate) enum ToAgent {
     },
     /// A sink that was taken out of the configuration has delivered what it could.
     Gone(String),
+    /// A plugin crashed in a new way: a `CrashReport` as JSON, which may change without the protocol.
+    Crash {
+        report: String,
+    },
+    /// A plugin crashed as it did before.
+    CrashAgain {
+        sink: String,
+        plugin: String,
+    },
     /// Nothing waits any more.
     Drained,
 }

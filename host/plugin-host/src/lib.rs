@@ -18,11 +18,14 @@
 )]
 
 mod agent;
+#[cfg(feature = "bench")]
+pub mod bench;
 mod bindings;
 mod call;
 mod chain;
 mod child;
 mod config;
+mod crash;
 mod desk;
 mod endpoints;
 mod engine;
@@ -36,11 +39,13 @@ mod status;
 mod tables;
 
 pub use agent::{HostOptions, PluginHost, Program, StartError};
+pub use call::CrashFrame;
 pub use child::plugin_process;
 pub use config::{
-    ConfigError, ConfiguredFilter, Endpoint, FilterConfig, HttpEndpoint, Limits, PluginConfig,
-    PluginsConfig, SinkConfig, Size, check,
+    BreakerConfig, ConfigError, ConfiguredFilter, Endpoint, FilterConfig, HttpEndpoint, Limit,
+    Limits, PluginConfig, PluginsConfig, SinkConfig, Size, check,
 };
-pub use owlk8s_pipeline::{Mode, Select};
-pub use status::{PluginKind, PluginStatus, SinkCounters, SinkState, SinkStatus};
+pub use crash::{CrashReport, ReplayError, Replayed, replay};
+pub use owlk8s_pipeline::{BreakerState, Mode, Select};
+pub use status::{BreakerStatus, PluginKind, PluginStatus, SinkCounters, SinkState, SinkStatus};
 pub(crate) use tables::LABEL;

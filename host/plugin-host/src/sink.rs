@@ -8,6 +8,7 @@
 
 mod answer;
 mod generation;
+mod guarded;
 mod keeper;
 mod mailbox;
 mod push;

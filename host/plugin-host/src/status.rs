@@ -1,8 +1,12 @@
 //! How it stands with each sink: what `/plugins` shows. The plugin process reports it, the agent keeps
 //! it: counters survive the plugin process.
 
-use owlk8s_pipeline::Mode;
+use std::collections::BTreeMap;
+
+use owlk8s_pipeline::{BreakerState, Mode};
 use serde::{Deserialize, Serialize};
+
+use crate::config::Limit;
 
 /// How it stands with a sink.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +21,9 @@ pub enum SinkState {
     Backoff,
     /// Was taken out of the configuration, and delivers what waits.
     Draining,
+    /// Its plugin faulted so often that it is called no more until it is loaded anew: by a changed
+    /// configuration, a new file, or a restart of the agent.
+    Quarantined,
     /// Cannot run; the reason says why and what to do.
     Failed,
     /// Switched off in the configuration.
@@ -104,6 +111,15 @@ pub struct Refused {
     pub at_unix_ns: u64,
 }
 
+/// How it stands with a sink's breaker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BreakerStatus {
+    /// Whether its plugins are called.
+    pub state: BreakerState,
+    /// How often it opened since a plugin's last success.
+    pub openings: u32,
+}
+
 /// How it stands with one sink.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SinkStatus {
@@ -136,6 +152,10 @@ pub struct SinkStatus {
     pub last_error_unix_ns: Option<u64>,
     /// Since the agent's start.
     pub counters: SinkCounters,
+    /// How often its plugins crossed each limit since the agent's start; those never crossed are left out.
+    pub limits_exceeded: BTreeMap<Limit, u64>,
+    /// Keeps plugins that fault again and again from being called.
+    pub breaker: BreakerStatus,
 }
 
 impl SinkStatus {
@@ -159,6 +179,8 @@ impl SinkStatus {
             last_error: String::new(),
             last_error_unix_ns: None,
             counters: SinkCounters::default(),
+            limits_exceeded: BTreeMap::new(),
+            breaker: BreakerStatus::default(),
         }
     }
 }

@@ -5,8 +5,9 @@
 
 mod build;
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
 mod lend;
+mod snapshot;
 mod verdict;
 
 use std::collections::BTreeMap;

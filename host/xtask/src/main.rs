@@ -3,6 +3,7 @@
 //!
 //! It knows the layout of the checkout and nothing of what the crates do.
 
+mod bench;
 mod compile;
 mod deploy;
 mod gate;
@@ -37,6 +38,7 @@ usage: cargo xtask COMMAND [--toolchain rustup|debian]
   image [--name NAME:TAG] [--folder DIR]
                           what was built as a container image: target/image/owlk8s.tar, or just its files
   deploy [--check]        deploy/chart -> deploy/rendered, judged by Kubernetes' schemas
+  bench                   build, then measure what plugins cost, as ratios
   setup GOAL [--dry-run]  install what GOAL (build, demo, test, scenarios) needs
 
 --toolchain chooses what compiles eBPF and WebAssembly; by itself xtask takes what is there.";
@@ -118,6 +120,7 @@ fn dispatch(arguments: &Arguments) -> Result<()> {
         Some("build") => compile::everything(ready(Goal::Build, wish)?)?,
         Some("build-ebpf") => compile::ebpf(ready(Goal::Build, wish)?)?,
         Some("build-plugins") => compile::plugins(ready(Goal::Build, wish)?)?,
+        Some("bench") => bench::bench(ready(Goal::Build, wish)?)?,
         Some("test") => gate::gate(ready(Goal::Test, wish)?)?,
         Some("demo") => {
             compile::everything(ready(Goal::Demo, wish)?)?;

@@ -25,7 +25,8 @@ use serde::Deserialize;
 
 use exposition::Exposition;
 
-struct Prometheus;
+/// The plugin.
+pub struct Prometheus;
 
 /// Bounds above share the snapshot's last bucket with all that is longer.
 const LONGEST_BOUND_SECONDS: f64 = 60.0;
@@ -33,7 +34,7 @@ const LONGEST_BOUND_SECONDS: f64 = 60.0;
 /// The sink's `config` table.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct Config {
+pub struct Config {
     /// Where the metrics are.
     path: String,
     /// Upper bounds of the duration histogram, seconds, rising.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use owlk8s_discover::ApiRequests;
 use owlk8s_model::{Snapshot, Status};
-use owlk8s_plugin_host::{SinkCounters, SinkState, SinkStatus};
+use owlk8s_plugin_host::{BreakerState, SinkCounters, SinkState, SinkStatus};
 
 use crate::plugins::Plugins;
 use crate::reader::Cost;
@@ -243,6 +243,13 @@ const SINK_COUNTERS: [SinkFamily; 10] = [
     ),
 ];
 
+const BREAKER_STATES: [(BreakerState, &str); 4] = [
+    (BreakerState::Closed, "closed"),
+    (BreakerState::Open, "open"),
+    (BreakerState::HalfOpen, "half-open"),
+    (BreakerState::Quarantined, "quarantined"),
+];
+
 fn sinks(page: &mut Page, sinks: &[SinkStatus]) {
     if sinks.is_empty() {
         return;
@@ -294,6 +301,31 @@ fn sinks(page: &mut Page, sinks: &[SinkStatus]) {
             &[("sink", &sink.name)],
             u8::from(sink.refused.is_some()),
         );
+    }
+    page.family(
+        "owlk8s_sink_limits_exceeded_total",
+        "counter",
+        "How often the sink's plugins crossed a limit.",
+    );
+    for sink in sinks {
+        for (limit, times) in &sink.limits_exceeded {
+            let labels = [("sink", sink.name.as_str()), ("limit", limit.name())];
+            page.sample("owlk8s_sink_limits_exceeded_total", &labels, times);
+        }
+    }
+    page.family(
+        "owlk8s_sink_breaker_state",
+        "gauge",
+        "1 for the state of the breaker of the sink's plugins.",
+    );
+    for sink in sinks {
+        for (state, name) in BREAKER_STATES {
+            page.sample(
+                "owlk8s_sink_breaker_state",
+                &[("sink", &sink.name), ("state", name)],
+                u8::from(sink.breaker.state == state),
+            );
+        }
     }
     sink_times(page, sinks);
     for (name, help, read) in SINK_COUNTERS {

@@ -10,6 +10,7 @@ use tracing::{debug, error, info, warn};
 
 use super::memory::Memory;
 use super::supervisor::chain;
+use crate::crash::{CrashReport, now};
 use crate::frames::{
     self, FrameError, Hello, Level, PROTOCOL, TO_AGENT_MAX, TO_CHILD_MAX, ToAgent, ToChild,
 };
@@ -149,6 +150,11 @@ async fn listen(memory: &Memory, from: &mut OwnedReadHalf) -> Result<(), String>
                 message,
             } => log(&sink, level, &printable(&message, LINE_MAX)),
             ToAgent::Gone(sink) => memory.left(&sink),
+            ToAgent::Crash { report } => match CrashReport::received(&report) {
+                Ok(report) => memory.crashed(report),
+                Err(why) => warn!(why, "a crash report of the plugin process is left out"),
+            },
+            ToAgent::CrashAgain { sink, plugin } => memory.crashed_again(&sink, &plugin, now()),
             ToAgent::Drained => return Ok(()),
             ToAgent::Hello(_) => return Err("it said hello twice".to_owned()),
         }

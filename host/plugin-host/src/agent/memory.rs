@@ -8,11 +8,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use owlk8s_model::Snapshot;
+use owlk8s_model::{Snapshot, UnixNanos};
 use owlk8s_pipeline::{Acknowledged, Mode};
 use tokio::sync::Notify;
 
 use crate::config::{FilterConfig, SinkConfig};
+use crate::crash::CrashReport;
 use crate::frames::{Configure, Resume, SinkReport, Wanted};
 use crate::plugin::candidates;
 use crate::status::{SinkState, SinkStatus};
@@ -22,6 +23,9 @@ use crate::status::{SinkState, SinkStatus};
 const RECENT: usize = 8;
 /// Of a plugin's error text and states, from a process that is not trusted.
 const TEXT_MAX: usize = 4096;
+/// Crash reports of one sink, the oldest goes first; each is bounded where it is made, and once more
+/// where it arrives.
+const CRASHES: usize = 3;
 
 /// What shall run.
 #[derive(Debug)]
@@ -69,6 +73,8 @@ struct Sink {
     base: Option<Arc<Snapshot>>,
     /// Cumulative, of the window on its way: the next base.
     attempting: Option<Arc<Snapshot>>,
+    /// The newest last.
+    crashes: VecDeque<CrashReport>,
 }
 
 impl Memory {
@@ -201,6 +207,34 @@ impl Memory {
             .collect()
     }
 
+    /// Of one sink, the newest last.
+    pub(super) fn crashes(&self, sink: &str) -> Vec<CrashReport> {
+        let inner = self.inner();
+        let sink = inner.sinks.get(sink);
+        sink.map_or_else(Vec::new, |sink| sink.crashes.iter().cloned().collect())
+    }
+
+    /// A report from a process that is not trusted; of a sink that is not there it is dropped.
+    pub(super) fn crashed(&self, report: CrashReport) {
+        let mut inner = self.inner();
+        if let Some(sink) = inner.sinks.get_mut(&report.sink) {
+            sink.crashes.push_back(report);
+            while sink.crashes.len() > CRASHES {
+                sink.crashes.pop_front();
+            }
+        }
+    }
+
+    pub(super) fn crashed_again(&self, sink: &str, plugin: &str, at: UnixNanos) {
+        let mut inner = self.inner();
+        let crashes = inner.sinks.get_mut(sink).map(|sink| &mut sink.crashes);
+        let mut newest_first = crashes.into_iter().flat_map(|all| all.iter_mut().rev());
+        if let Some(report) = newest_first.find(|report| report.plugin == plugin) {
+            report.times += 1;
+            report.last_at = at;
+        }
+    }
+
     pub(super) fn restarts(&self) -> u64 {
         self.inner().restarts
     }
@@ -285,6 +319,7 @@ impl Sink {
             states: Vec::new(),
             base: None,
             attempting: None,
+            crashes: VecDeque::new(),
         }
     }
 
@@ -331,6 +366,8 @@ impl Sink {
             states: self.states.clone(),
             counters: self.status.counters,
             last_error: self.status.last_error.clone(),
+            limits_exceeded: self.status.limits_exceeded.clone(),
+            openings: self.status.breaker.openings,
             last_success_unix_ns: self.status.last_success_unix_ns,
             last_error_unix_ns: self.status.last_error_unix_ns,
             generation: self.status.generation,

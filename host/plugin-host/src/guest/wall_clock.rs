@@ -1,3 +1,5 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use wasmtime_wasi::HostWallClock;
@@ -12,15 +14,38 @@ pub(crate) enum GuestTime {
     Real,
 }
 
-impl HostWallClock for GuestTime {
+/// The clock of an instance, set for each call.
+#[derive(Clone, Debug)]
+pub(crate) struct GuestClock(Arc<AtomicU64>);
+
+/// No window ends there: it is in the year 2554.
+const REAL: u64 = u64::MAX;
+
+impl GuestClock {
+    pub(crate) fn new(time: GuestTime) -> Self {
+        let clock = Self(Arc::default());
+        clock.set(time);
+        clock
+    }
+
+    pub(crate) fn set(&self, time: GuestTime) {
+        let unix_ns = match time {
+            GuestTime::Frozen(unix_ns) => unix_ns,
+            GuestTime::Real => REAL,
+        };
+        self.0.store(unix_ns, Relaxed);
+    }
+}
+
+impl HostWallClock for GuestClock {
     fn resolution(&self) -> Duration {
         Duration::from_nanos(1)
     }
 
     fn now(&self) -> Duration {
-        match self {
-            Self::Frozen(unix_ns) => Duration::from_nanos(*unix_ns),
-            Self::Real => std::time::UNIX_EPOCH.elapsed().unwrap_or_default(),
+        match self.0.load(Relaxed) {
+            REAL => std::time::UNIX_EPOCH.elapsed().unwrap_or_default(),
+            unix_ns => Duration::from_nanos(unix_ns),
         }
     }
 }

@@ -6,11 +6,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use owlk8s_pipeline::{Attempt, Breaker};
+use owlk8s_pipeline::{Attempt, BreakerState};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::generation::Generation;
+use super::guarded::Guarded;
 use super::{End, Runner, Shared};
 use crate::bindings::types::{Request, Response};
 use crate::call::Answer;
@@ -24,6 +25,8 @@ use crate::tables::Tables;
 const AT_ONCE: usize = 4;
 /// How long a request waits for its turn.
 const TURN: Duration = Duration::from_secs(2);
+/// A plugin in quarantine stays there; windows are looked at again so seldom.
+const QUARANTINE_LOOK: Duration = Duration::from_secs(3600);
 
 /// Until it is stopped, or becomes what is run otherwise.
 pub(super) async fn run(runner: &mut Runner, generation: Generation) -> End {
@@ -32,7 +35,7 @@ pub(super) async fn run(runner: &mut Runner, generation: Generation) -> End {
         chain: Mutex::new(Arc::clone(&generation.chain)),
         desk: shared.desk.clone(),
         tables: Mutex::new(None),
-        breaker: Mutex::new(Breaker::default()),
+        guarded: Mutex::new(Guarded::new(&shared, &generation.order.config.breaker)),
         turns: Semaphore::new(AT_ONCE),
     });
     let mut follower = Follower {
@@ -74,7 +77,7 @@ struct Responder {
     chain: Mutex<Arc<Chain>>,
     desk: Desk,
     tables: Mutex<Option<Arc<Tables>>>,
-    breaker: Mutex<Breaker>,
+    guarded: Mutex<Guarded>,
     turns: Semaphore,
 }
 
@@ -99,7 +102,7 @@ impl Follower {
             .collect();
         let desk = &self.shared.desk;
         desk.status(|status| status.listening = addresses);
-        desk.state(SinkState::Active, "");
+        lock(&self.responder.guarded).announce();
         let mut listening = JoinSet::new();
         for listener in generation.listeners {
             listening.spawn(answer(listener, Arc::clone(&self.responder)));
@@ -111,7 +114,8 @@ impl Follower {
     /// connections stay, and are answered by it.
     async fn swap(&mut self, next: Generation) -> JoinSet<()> {
         self.columns.clone_from(&next.order.config.columns);
-        *lock(&self.responder.breaker) = Breaker::default();
+        let guarded = Guarded::new(&self.shared, &next.order.config.breaker);
+        *lock(&self.responder.guarded) = guarded;
         self.rests_until = None;
         let listening = self.begin(next);
         if let Some(last) = self.last.clone()
@@ -158,8 +162,7 @@ impl Follower {
             }
             Err(fault) => {
                 mailbox.windows().abandon(attempt);
-                let wait = self.responder.fault(&fault);
-                self.rests_until = wait.map(|wait| Instant::now() + wait);
+                self.rests_until = self.responder.fault(&fault);
             }
         }
         let dropped = mailbox.windows().dropped();
@@ -189,11 +192,8 @@ impl Responder {
                 "no window yet: the first comes within one interval of the agent's start",
             );
         };
-        if lock(&self.breaker).waits_until(Instant::now()).is_some() {
-            return plain(
-                503,
-                "the plugin failed several times in a row and is called again later",
-            );
+        if let Some(why) = self.closed() {
+            return plain(503, why);
         }
         let Ok(Ok(_turn)) = tokio::time::timeout(TURN, self.turns.acquire()).await else {
             return plain(503, "too many requests at once");
@@ -208,7 +208,7 @@ impl Responder {
             });
         match called {
             Ok(response) => {
-                lock(&self.breaker).success();
+                lock(&self.guarded).success();
                 self.desk.state(SinkState::Active, "");
                 response
             }
@@ -219,16 +219,32 @@ impl Responder {
         }
     }
 
-    /// How long the plugins are left alone, when it was one fault too many.
-    fn fault(&self, fault: &str) -> Option<Duration> {
-        self.desk
-            .fault(fault, |counters| counters.plugin_faults += 1);
-        let wait = lock(&self.breaker).fault(Instant::now(), fastrand::f64());
-        if let Some(wait) = wait {
-            let reason = format!("{fault}; it is called again in {:.0} s", wait.as_secs_f64());
-            self.desk.state(SinkState::Backoff, &reason);
+    /// Why the plugin is not called now.
+    fn closed(&self) -> Option<&'static str> {
+        let (now, guarded) = (Instant::now(), lock(&self.guarded));
+        match guarded.state(now) {
+            BreakerState::Closed => None,
+            BreakerState::HalfOpen => {
+                guarded.calling(now);
+                None
+            }
+            BreakerState::Open => {
+                Some("the plugin failed several times in a row and is called again later")
+            }
+            BreakerState::Quarantined => {
+                Some("the plugin failed so often that it is called no more until it is loaded anew")
+            }
         }
-        wait
+    }
+
+    /// Until when no filter is called.
+    fn fault(&self, fault: &str) -> Option<Instant> {
+        let (now, mut guarded) = (Instant::now(), lock(&self.guarded));
+        guarded.fault(fault);
+        match guarded.state(now) {
+            BreakerState::Quarantined => Some(now + QUARANTINE_LOOK),
+            _ => guarded.waits_until(now),
+        }
     }
 }
 

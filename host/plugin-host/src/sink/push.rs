@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use owlk8s_pipeline::{Attempt, Backoff, Breaker};
+use owlk8s_pipeline::{Attempt, Backoff, BreakerState};
 
 use super::generation::Generation;
+use super::guarded::Guarded;
 use super::{End, Mailbox, Runner, Shared};
 use crate::bindings::types::{Outcome, Payload};
 use crate::call::Answer;
@@ -43,7 +44,7 @@ pub(super) async fn run(runner: &mut Runner, generation: Generation) -> End {
                 () = runner.next.left.notified() => {}
                 _ = runner.stop.changed() => {}
             },
-            Due::WhenOffered => tokio::select! {
+            Due::WhenOffered | Due::Never => tokio::select! {
                 () = push.mailbox.notify.notified() => {}
                 () = runner.next.left.notified() => {}
                 _ = runner.stop.changed() => {}
@@ -61,7 +62,7 @@ struct Push {
     mailbox: Arc<Mailbox>,
     desk: Desk,
     outlets: BTreeMap<String, Outlet>,
-    breaker: Breaker,
+    guarded: Guarded,
     backoff: Backoff,
     /// Set by a failed delivery.
     not_before: Option<Instant>,
@@ -82,12 +83,15 @@ enum Due {
     Now,
     At(Instant),
     WhenOffered,
+    /// Its plugin is in quarantine.
+    Never,
 }
 
 impl Push {
     fn new(shared: &Arc<Shared>, generation: Generation) -> Self {
+        let guarded = Guarded::new(shared, &generation.order.config.breaker);
         shared.becomes(&generation);
-        shared.desk.state(SinkState::Active, "");
+        guarded.announce();
         Self {
             shared: Arc::clone(shared),
             columns: generation.order.config.columns.clone(),
@@ -95,7 +99,7 @@ impl Push {
             mailbox: Arc::clone(&shared.mailbox),
             desk: shared.desk.clone(),
             outlets: generation.outlets,
-            breaker: Breaker::default(),
+            guarded,
             backoff: Backoff::new(RETRY.0, RETRY.1),
             not_before: None,
             held: None,
@@ -132,7 +136,11 @@ impl Push {
             .held
             .as_ref()
             .is_none_or(|held| held.payloads.is_none());
-        let closed = self.breaker.waits_until(now).filter(|_| calls_plugin);
+        if calls_plugin && self.guarded.state(now) == BreakerState::Quarantined {
+            self.desk.dropped(self.mailbox.windows().dropped());
+            return Due::Never;
+        }
+        let closed = self.guarded.waits_until(now).filter(|_| calls_plugin);
         match self.not_before.filter(|at| *at > now).max(closed) {
             Some(at) => Due::At(at),
             None => Due::Now,
@@ -173,6 +181,7 @@ impl Push {
     }
 
     async fn call(&mut self, attempt: Attempt) {
+        self.guarded.calling(Instant::now());
         let tables = Arc::new(Tables::build(&attempt, &self.columns));
         self.states_before = self.chain.states();
         let answer = match self.chain.filter(tables).await {
@@ -189,7 +198,7 @@ impl Push {
         match answer {
             Err(fault) => self.plugin_fault(attempt, &fault),
             Ok(answer) => {
-                self.breaker.success();
+                self.guarded.success();
                 match answer {
                     Answer::Payloads(payloads) => self.deliver(attempt, payloads.into(), 0).await,
                     Answer::Outcome(outcome) => self.sent(attempt, outcome),
@@ -305,13 +314,8 @@ impl Push {
     }
 
     fn plugin_fault(&mut self, attempt: Attempt, fault: &str) {
-        self.desk
-            .fault(fault, |counters| counters.plugin_faults += 1);
         self.abandon(attempt);
-        if let Some(wait) = self.breaker.fault(Instant::now(), fastrand::f64()) {
-            let reason = format!("{fault}; it is called again in {:.0} s", wait.as_secs_f64());
-            self.desk.state(SinkState::Backoff, &reason);
-        }
+        self.guarded.fault(fault);
     }
 
     /// A last try for all that waits. It ends with the first that fails; the process's deadline bounds it.

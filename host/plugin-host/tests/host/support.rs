@@ -1,6 +1,6 @@
 //! Short words for the tests: a host with sinks, windows with counts, and waiting for what must come.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,7 +38,11 @@ pub(crate) struct Host {
 
 /// A host with these sinks. `{dir}` in the text is a fresh directory, `{NAME}` a component.
 pub(crate) fn start(sinks: &str) -> Host {
-    let dir = tempfile::tempdir().unwrap();
+    start_in(sinks, tempfile::tempdir().unwrap())
+}
+
+/// The same in a directory that has something in it already.
+pub(crate) fn start_in(sinks: &str, dir: tempfile::TempDir) -> Host {
     let host = PluginHost::start(options(sinks, &dir)).unwrap();
     Host { host, dir }
 }
@@ -49,28 +53,8 @@ pub(crate) fn options(sinks: &str, dir: &tempfile::TempDir) -> HostOptions {
         sinks: Vec<SinkConfig>,
     }
     let mut text = sinks.replace("{dir}", &dir.path().display().to_string());
-    for name in [
-        "allocates",
-        "exporter-outcomes",
-        "drop-idle",
-        "filter-first",
-        "floods-log",
-        "floods-output",
-        "good-echo",
-        "json-log",
-        "keeps-state",
-        "panics",
-        "prometheus",
-        "rejects-config",
-        "sleeps",
-        "spins",
-        "two-endpoints",
-        "wrong-world",
-    ] {
-        let placeholder = format!("{{{name}}}");
-        if text.contains(&placeholder) {
-            text = text.replace(&placeholder, &component(name));
-        }
+    for name in placeholders(&text) {
+        text = text.replace(&format!("{{{name}}}"), &component(&name));
     }
     HostOptions {
         plugins: PluginsConfig {
@@ -86,6 +70,16 @@ pub(crate) fn options(sinks: &str, dir: &tempfile::TempDir) -> HostOptions {
             args: Vec::new(),
         },
     }
+}
+
+/// Each `{NAME}` once.
+fn placeholders(text: &str) -> BTreeSet<String> {
+    let parts = text.split('{').skip(1);
+    let names = parts.filter_map(|part| Some(part.split_once('}')?.0));
+    let is_name = |name: &&str| {
+        !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+    };
+    names.filter(is_name).map(str::to_owned).collect()
 }
 
 impl Host {
