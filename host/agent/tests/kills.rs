@@ -142,14 +142,16 @@ fn sums_are_the_truth_however_often_the_plugin_process_is_killed() {
     }
     let delta = agent.sink("delta");
     assert_eq!(delta["counters"]["gaps"], 0, "{delta}");
+    // It waits longer each time that it is started anew; of what does not wait meanwhile, none is lost silently.
     let every = agent.sink("every");
-    assert_eq!(every["counters"]["windows_dropped"], 0, "{every}");
-    let windows: Vec<u64> = lines(&lab.dir.path().join("every"))
-        .iter()
-        .map(|line| line.window)
-        .collect();
-    let whole: Vec<u64> = (windows[0]..windows[0] + windows.len() as u64).collect();
-    assert_eq!(windows, whole, "each window is in the file once");
+    let all = lines(&lab.dir.path().join("every"));
+    let windows: Vec<u64> = { all.iter() }.map(|line| line.window).collect();
+    let once = windows.is_sorted_by(|a, b| a < b);
+    assert!(once, "each window is in the file once: {windows:?}");
+    let passed = windows[windows.len() - 1] - windows[0] + 1;
+    let missing = passed - windows.len() as u64;
+    let dropped = every["counters"]["windows_dropped"].as_u64();
+    assert!(dropped >= Some(missing), "{missing} are missing: {every}");
 }
 
 #[test]
@@ -219,11 +221,14 @@ fn gap_is_told_for_each_time_that_the_agent_was_killed() {
     let (_, metrics) = agent.get("/metrics").unwrap();
     let counted = format!("owlk8s_sink_gaps_total{{sink=\"delta\"}} {}\n", kills());
     assert!(metrics.contains(&counted), "{metrics}");
-    assert!(
-        agent.log().contains("nothing was counted for"),
-        "{}",
-        agent.log()
-    );
+    within(Duration::from_secs(10), "the gap is logged", || {
+        let log = agent.log();
+        if log.contains("nothing was counted for") {
+            Ok(())
+        } else {
+            Err(log)
+        }
+    });
 }
 
 /// Where the lines of this agent begin.
