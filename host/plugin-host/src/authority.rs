@@ -170,10 +170,10 @@ fn http(
         .filter(|_| asker.kind != PluginKind::Exporter)
     {
         return Err(format!(
-            "plugin {plugin} asks for HTTP to {}, and a {} has no network: only an exporter has; deliver through an \
+            "plugin {plugin} asks for HTTP to {}, and {} has no network: only an exporter has; deliver through an \
              endpoint of kind http instead",
             String::from(ask.clone()),
-            asker.kind.name()
+            asker.kind.with_article()
         ));
     }
     let mut allowed = BTreeSet::new();

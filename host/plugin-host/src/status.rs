@@ -57,6 +57,12 @@ impl PluginKind {
             Self::Exporter => "exporter",
         }
     }
+
+    /// For a sentence: "a formatter", "an exporter".
+    pub(crate) fn with_article(self) -> String {
+        let article = if self == Self::Exporter { "an" } else { "a" };
+        format!("{article} {}", self.name())
+    }
 }
 
 /// One component of a sink.

@@ -105,9 +105,9 @@ pub(crate) const TOOLS: &[Tool] = &[
         Goal::Test,
     ),
     tool(
-        "wrk",
-        "wrk",
-        "the HTTP/1 load of the end-to-end tests",
+        "h2load",
+        "nghttp2-client",
+        "the load of the end-to-end tests and of the wire scenarios",
         Goal::Test,
     ),
     tool(
@@ -144,12 +144,6 @@ pub(crate) const TOOLS: &[Tool] = &[
         "ethtool",
         "ethtool",
         "sets the offloads of the wire scenarios",
-        Goal::Scenarios,
-    ),
-    tool(
-        "h2load",
-        "nghttp2-client",
-        "the HTTP/2 load of the wire scenarios",
         Goal::Scenarios,
     ),
     tool(

@@ -135,7 +135,8 @@ mod wire {
         let (scheme, authority, target) = split(&request.url)?;
         let fields = Fields::from_list(&request.headers)
             .map_err(|error| Error::Failed(format!("header field: {error:?}")))?;
-        if !request.body.is_empty() {
+        // A server may wait for the body of a method that has one.
+        if !request.body.is_empty() || ["POST", "PUT", "PATCH"].contains(&&*request.method) {
             let length = request.body.len().to_string();
             fields
                 .set("content-length", &[length.into_bytes()])

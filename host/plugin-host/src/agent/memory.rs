@@ -441,8 +441,11 @@ impl Inner {
     }
 
     fn views(&self) -> Views {
+        // What leaves gets what was offered before it is told so.
+        let leaving = self.sinks.values().filter(|sink| sink.leaves);
         let configs: Vec<SinkConfig> = self
             .staying()
+            .chain(leaving)
             .filter(|sink| sink.wanted.1.enabled)
             .map(|sink| sink.running.as_ref().unwrap_or(&sink.wanted).1.clone())
             .collect();

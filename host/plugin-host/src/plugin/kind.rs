@@ -43,9 +43,9 @@ impl Pre {
                 format!("its imports do not agree with {OURS}*@0.1.0 and WASI 0.2 ({error:#})")
             } else {
                 format!(
-                    "it imports {}, and a {} gets {OURS}host and {OURS}snapshots 0.1.0 and WASI 0.2",
+                    "it imports {}, and {} gets {OURS}host and {OURS}snapshots 0.1.0 and WASI 0.2",
                     foreign.join(", "),
-                    kind.name()
+                    kind.with_article()
                 )
             }
         })?;

@@ -1,4 +1,3 @@
-use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use landlock::{
@@ -7,6 +6,7 @@ use landlock::{
     path_beneath_rules,
 };
 
+use super::reach::is_special;
 use super::{Reach, SandboxError};
 
 /// Names are resolved as this host does it, and the system's authorities are public. Libraries that
@@ -79,11 +79,7 @@ fn reading() -> BitFlags<AccessFs> {
 /// A file with its directory, in which it is made and rotated; of a device, pipe or socket just itself. What is not
 /// there is left out: opening it then fails, and the endpoint says so.
 fn allow_writing(rules: RulesetCreated, path: &Path) -> Result<RulesetCreated, RulesetError> {
-    let special = std::fs::metadata(path).is_ok_and(|there| {
-        let kind = there.file_type();
-        kind.is_char_device() || kind.is_fifo() || kind.is_socket()
-    });
-    let (granted, access) = if special {
+    let (granted, access) = if is_special(path) {
         (path, AccessFs::WriteFile | AccessFs::ReadFile)
     } else {
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());

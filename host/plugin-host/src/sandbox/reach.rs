@@ -1,4 +1,5 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use crate::config::{Endpoint, SinkConfig, Size};
@@ -28,6 +29,8 @@ const SHARED: [&str; 16] = [
 
 /// Data of the process beside its guests: windows that wait, compiled code, stacks, buffers of endpoints.
 const OWN_MEMORY: u64 = 2 << 30;
+/// For sinks that are added later: a few of the usual size need no new process.
+const LATER: u64 = 512 << 20;
 
 /// What a plugin process may reach outside itself, as its configuration names it: by endpoints, and for the
 /// origins that are granted to exporters. The process is sealed with one, for good: a configuration whose
@@ -36,17 +39,16 @@ const OWN_MEMORY: u64 = 2 << 30;
 pub(crate) struct Reach {
     reads: BTreeSet<PathBuf>,
     writes: BTreeSet<PathBuf>,
-    memory: u64,
+    /// What the guests of each sink may take, by its name.
+    guests: BTreeMap<String, u64>,
     unix_sockets: bool,
 }
 
 impl Reach {
-    /// What the endpoints of `sinks` name, those that are disabled left out.
+    /// What the endpoints of `sinks` name, those that are disabled left out. A sink may be there twice: as it
+    /// runs, and as it shall.
     pub(crate) fn of(sinks: &[SinkConfig]) -> Self {
-        let mut reach = Self {
-            memory: OWN_MEMORY,
-            ..Self::default()
-        };
+        let mut reach = Self::default();
         for sink in sinks.iter().filter(|sink| sink.enabled) {
             reach.add(sink);
         }
@@ -55,10 +57,22 @@ impl Reach {
 
     /// Whether a process that was sealed with this one can run what `other` is for.
     pub(crate) fn covers(&self, other: &Self) -> bool {
+        let largest = other.guests.values().max().copied().unwrap_or(0);
         self.reads.is_superset(&other.reads)
-            && self.writes.is_superset(&other.writes)
-            && self.memory >= other.memory
+            && other.writes().all(|file| self.may_write(file))
+            && sum(&other.guests).saturating_add(largest) <= self.room()
             && (self.unix_sockets || !other.unix_sockets)
+    }
+
+    /// Itself, or beside another: what is granted is the directory.
+    fn may_write(&self, file: &Path) -> bool {
+        let beside = |granted: &PathBuf| granted.parent() == file.parent() && !is_special(granted);
+        self.writes.contains(file) || !is_special(file) && self.writes.iter().any(beside)
+    }
+
+    /// For guests: each sink's next generation is built beside the one that runs.
+    fn room(&self) -> u64 {
+        sum(&self.guests).saturating_mul(2).saturating_add(LATER)
     }
 
     /// Files and directories that are read.
@@ -78,7 +92,7 @@ impl Reach {
 
     /// Data of the process.
     pub(crate) fn memory(&self) -> Size {
-        Size(self.memory)
+        Size(OWN_MEMORY.saturating_add(self.room()))
     }
 
     /// Whether an endpoint is a socket of this host.
@@ -95,11 +109,22 @@ impl Reach {
         self.unix_sockets |= sink.endpoints.values().any(is_unix);
         let calls = sink.filters.len() as u64 + 1;
         let guests = sink.limits.memory.0.saturating_mul(calls);
-        self.memory = self
-            .memory
-            .saturating_add(guests)
-            .saturating_add(sink.limits.output.0);
+        let guests = guests.saturating_add(sink.limits.output.0);
+        let most = self.guests.entry(sink.name.clone()).or_default();
+        *most = guests.max(*most);
     }
+}
+
+fn sum(guests: &BTreeMap<String, u64>) -> u64 {
+    guests.values().fold(0, |sum, one| sum.saturating_add(*one))
+}
+
+/// A device, pipe or socket: it is granted by itself, without its directory.
+pub(super) fn is_special(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|there| {
+        let kind = there.file_type();
+        kind.is_char_device() || kind.is_fifo() || kind.is_socket()
+    })
 }
 
 /// What is granted for a file that is to be read.
@@ -152,13 +177,28 @@ mod tests {
     fn process_is_kept_while_its_grant_covers_the_new_configuration() {
         let (a, b) = (
             reach("endpoints.x = { kind = \"file\", path = \"/d/a\" }"),
-            reach("endpoints.x = { kind = \"file\", path = \"/d/b\" }"),
+            reach("endpoints.x = { kind = \"file\", path = \"/e/a\" }"),
         );
         assert!(a.covers(&a) && !a.covers(&b));
+        let beside = reach("endpoints.x = { kind = \"file\", path = \"/d/b\" }");
+        assert!(a.covers(&beside), "the directory is granted");
         assert!(a.covers(&reach("endpoints.x = { kind = \"stdout\" }")));
         assert!(!a.covers(&http("ca_file = \"/certs/ca.pem\"")));
         let more = "endpoints.x = { kind = \"stdout\" }\nlimits.memory = \"1GiB\"";
         assert!(!a.covers(&reach(more)) && reach(more).covers(&reach("")));
         assert!(a.covers(&reach("enabled = false\nlimits.memory = \"1TiB\"")));
+    }
+
+    #[test]
+    fn next_generation_finds_room_beside_the_one_that_runs() {
+        let sink = |name: &str, more: &str| -> SinkConfig {
+            toml::from_str(&format!("name = \"{name}\"\nplugin = \"b\"\n{more}")).unwrap()
+        };
+        let sealed = Reach::of(&[sink("a", "")]);
+        let both = Reach::of(&[sink("a", ""), sink("a", "limits.log_lines = 3")]);
+        assert!(sealed.covers(&both));
+        assert!(sealed.covers(&Reach::of(&[sink("a", ""), sink("b", "")])));
+        let large = sink("b", "limits.memory = \"512MiB\"");
+        assert!(!sealed.covers(&Reach::of(&[sink("a", ""), large])));
     }
 }

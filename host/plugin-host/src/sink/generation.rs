@@ -214,13 +214,13 @@ fn check_endpoints(sink: &SinkConfig, chain: &Chain) -> Result<(), String> {
         return Err(format!(
             "endpoints.{name}: kind {} does not fit: plugin {plugin} is {} and {fits}",
             endpoint.kind(),
-            with_article(kind)
+            kind.with_article()
         ));
     }
     if sink.endpoints.is_empty() && kind != PluginKind::Exporter {
         return Err(format!(
             "endpoints: there is none: plugin {plugin} is {} and {fits} (add one, such as `endpoints.{}`)",
-            with_article(kind),
+            kind.with_article(),
             match kind {
                 PluginKind::Responder => "http = { kind = \"serve\", listen = \"127.0.0.1:9466\" }",
                 _ => "out = { kind = \"stdout\" }",
@@ -228,13 +228,4 @@ fn check_endpoints(sink: &SinkConfig, chain: &Chain) -> Result<(), String> {
         ));
     }
     Ok(())
-}
-
-fn with_article(kind: PluginKind) -> String {
-    let article = if kind == PluginKind::Exporter {
-        "an"
-    } else {
-        "a"
-    };
-    format!("{article} {}", kind.name())
 }

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use rustix::fs::{MemfdFlags, OFlags, memfd_create};
+use rustix::fs::{FlockOperation, MemfdFlags, OFlags, flock, memfd_create};
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 use tracing::{info, warn};
@@ -31,7 +31,7 @@ use crate::sandbox::landlock_abi;
 const OWN_DIR: &str = "compiled";
 /// Of a file's name.
 const EXTENSION: &str = ".cwasm";
-/// Of files in the making; swept when the agent starts.
+/// Of files in the making, each locked by the agent that makes it; the others are swept when an agent starts.
 const IN_THE_MAKING: &str = ".compiling-";
 /// Hex digits of a key: enough for it to be the only one.
 const KEY: usize = 32;
@@ -167,7 +167,14 @@ impl Cache {
                 let builder = builder
                     .prefix(IN_THE_MAKING)
                     .permissions(Permissions::from_mode(0o600));
-                Made::Dir(builder.tempfile_in(dir)?)
+                loop {
+                    let file = builder.tempfile_in(dir)?;
+                    flock(file.as_file(), FlockOperation::NonBlockingLockExclusive)?;
+                    // Another agent may have swept it before it was locked.
+                    if file.as_file().metadata()?.nlink() > 0 {
+                        break Made::Dir(file);
+                    }
+                }
             }
         })
     }
@@ -355,14 +362,17 @@ fn usable(dir: &Path) -> Result<PathBuf, String> {
     Ok(dir)
 }
 
-/// Files that an agent left in the making when it was killed.
+/// Files that an agent left in the making when it was killed. One that lives, as the one before us does in a
+/// rolling update, holds on to its own.
 fn sweep(dir: &Path) {
-    for file in fs::read_dir(dir).into_iter().flatten().flatten() {
-        if file
-            .file_name()
-            .to_string_lossy()
-            .starts_with(IN_THE_MAKING)
-        {
+    let files = fs::read_dir(dir).into_iter().flatten().flatten();
+    for file in files.filter(|file| {
+        let name = file.file_name();
+        name.to_string_lossy().starts_with(IN_THE_MAKING)
+    }) {
+        let abandoned = File::open(file.path())
+            .is_ok_and(|opened| flock(&opened, FlockOperation::NonBlockingLockExclusive).is_ok());
+        if abandoned {
             let _ = fs::remove_file(file.path());
         }
     }

@@ -22,7 +22,7 @@ pub(crate) use crate::sandbox::ARTIFACT_MAX;
 /// Of what it complains.
 const COMPLAINT_MAX: usize = 2 << 10;
 /// Elapsed time for each of processor time: it is behind everybody else at the processor.
-const PATIENCE: u32 = 10;
+const PATIENCE: u32 = 30;
 /// Times that one that was killed by somebody is started again.
 const TRIES: usize = 3;
 

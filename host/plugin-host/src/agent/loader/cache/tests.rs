@@ -147,6 +147,17 @@ async fn file_that_others_may_write_is_compiled_again() {
     assert!(!path.exists());
 }
 
+#[tokio::test]
+async fn agent_that_starts_leaves_another_one_s_file_in_the_making() {
+    let dir = tempfile::tempdir().unwrap();
+    let before = open(dir.path(), 100);
+    let made = before.make().unwrap();
+    made.file().write_all(b"code of a").unwrap();
+    let next = open(dir.path(), 100);
+    before.put("sha256:a", made).await.unwrap();
+    assert_eq!(read(next.get("sha256:a").unwrap()), b"code of a");
+}
+
 #[test]
 fn files_in_the_making_are_swept_and_foreign_ones_are_left() {
     let dir = tempfile::tempdir().unwrap();
