@@ -44,6 +44,8 @@ impl Drop for Running {
 
 /// What the sink shall be; none: it shall go.
 pub(crate) struct Orders {
+    /// Tried before any newer one: it may be what ran, and the newer one no good.
+    first: Option<Arc<Order>>,
     newest: watch::Receiver<Option<Arc<Order>>>,
     gate: Arc<Mutex<Gate>>,
 }
@@ -62,13 +64,14 @@ struct Gate {
 
 /// The way of orders to one keeper, beginning with `first`.
 pub(crate) fn orders(first: Arc<Order>) -> (Giver, Orders) {
-    let (sender, receiver) = watch::channel(Some(first));
+    let (sender, receiver) = watch::channel(Some(Arc::clone(&first)));
     let gate = Arc::<Mutex<Gate>>::default();
     let giver = Giver {
         newest: sender,
         gate: Arc::clone(&gate),
     };
     let orders = Orders {
+        first: first.ran.then_some(first),
         newest: receiver,
         gate,
     };
@@ -129,7 +132,10 @@ impl Keeper {
     /// The sink's whole life. One that cannot run is a status, and waits for its next order.
     pub(crate) async fn run(mut self) {
         loop {
-            let order = self.orders.newest.borrow_and_update().clone();
+            let order = match self.orders.first.take() {
+                Some(first) => Some(first),
+                None => self.orders.newest.borrow_and_update().clone(),
+            };
             match order {
                 None if self.leave().await => return,
                 None => continue,

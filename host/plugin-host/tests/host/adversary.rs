@@ -94,7 +94,12 @@ fn guests() -> Vec<Bad> {
         bad("recurses", PLAIN, Faults, "recursed deeper than its stack of 512KiB"),
         bad("allocates", PLAIN, Faults, "wanted more memory than 64MiB (limits.memory)"),
         bad("grows", PLAIN, Delivers, ""),
-        bad("many-payloads", PLAIN, Faults, "made more output than 8MiB (limits.output)"),
+        bad(
+            "many-payloads",
+            "limits = { memory = \"256MiB\" }\nendpoints.out = { kind = \"stderr\" }",
+            Faults,
+            "made more output than 8MiB (limits.output)",
+        ),
         bad(
             "some payloads too many",
             "config = { count = 1001 }\nendpoints.out = { kind = \"stderr\" }",
