@@ -129,5 +129,5 @@ pub use cpu::add;
 pub use h2::step as frame;
 pub use packet::parse;
 pub use scan::Scan;
-pub use segment::{Spin, observe, turn};
+pub use segment::{Spin, evict, observe, turn};
 pub use verifier::chosen;

@@ -85,6 +85,8 @@ pub(crate) mod line {
     pub(crate) const TRAILER: u8 = 6;
     /// PROXY protocol version 1.
     pub(crate) const PROXY: u8 = 7;
+    /// Content-Length, whose value is still to come.
+    pub(crate) const LENGTH: u8 = 8;
 }
 
 /// What one run over a segment works with; lives on the caller's stack.
@@ -267,8 +269,9 @@ pub(crate) unsafe fn give_up_segment(cursor: *mut Scratch) {
 #[inline(always)]
 pub(crate) unsafe fn lost<W>(scan: &mut Scan<W>) {
     (*scan.dir).state = state::LOST;
-    (*scan.dir).first_ns = 0;
     (*scan.dir).carry_len = 0;
+    // What is inserted into the HPACK table until it can be followed again is not known.
+    (*scan.dir).h2.inserted = 0;
     give_up_segment(scan.scratch);
 }
 

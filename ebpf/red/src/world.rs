@@ -8,11 +8,11 @@ use aya_ebpf::helpers::generated::{
     bpf_skb_load_bytes,
 };
 use owlk8s_ebpf_abi::{
-    Conn, ConnKey, Edge, FragKey, FragValue, Loss, METHOD_OTHER, Row, RowKey, Scratch, Slot, Stash,
+    Conn, ConnKey, Edge, FragKey, FragValue, METHOD_OTHER, Row, RowKey, Scratch, Slot, Stash,
     StashKey, StreamKey, StreamValue, TABLE, edge,
 };
 use owlk8s_ebpf_machine::scan::{self, Scan};
-use owlk8s_ebpf_machine::{Spin, World, add, chosen, drain, frame, parse, turn};
+use owlk8s_ebpf_machine::{Spin, World, add, chosen, drain, evict, frame, parse, turn};
 
 use crate::maps::{
     CONNS, EDGES, EMPTY_TABLE, FRAGS, FREE_ROWS, METHODS, RECENT, RECENT_HEAD, ROW_INDEX, ROWS,
@@ -25,6 +25,8 @@ const STEPS: u32 = 1 << 20;
 const SPINS: u32 = 1 << 16;
 /// Older connections that are looked for to let one go for a new one; most of them may be gone by themselves.
 const EVICTIONS: u32 = 64;
+/// Both directions' beginnings are known.
+const BEGINS: u32 = edge::REQUESTS | edge::ANSWERS;
 /// Elements of `RECENT`.
 const RECENT_SIZE: u64 = 65_536;
 
@@ -45,7 +47,7 @@ unsafe extern "C" fn frames(_: u32, scan: *mut c_void) -> i64 {
     i64::from(scan::frame_step(&mut *scan.cast::<Scan<Kernel>>()))
 }
 
-unsafe extern "C" fn evict(_: u32, kernel: *mut c_void) -> i64 {
+unsafe extern "C" fn eviction(_: u32, kernel: *mut c_void) -> i64 {
     i64::from((*kernel.cast::<Kernel>()).evict_oldest())
 }
 
@@ -88,7 +90,11 @@ unsafe extern "C" fn owlk8s_drain(conn: *mut Conn, slot: *mut Slot, why: u32) ->
     if conn.is_null() || slot.is_null() {
         return 0;
     }
-    drain(conn, slot, why);
+    // No packet: it asks for the CPU only.
+    let kernel = Kernel {
+        skb: core::ptr::null_mut(),
+    };
+    drain(&kernel, conn, slot, why);
     0
 }
 
@@ -191,7 +197,7 @@ impl World for Kernel {
 
     #[inline(always)]
     fn set_edge(&self, key: &ConnKey, value: Edge) {
-        if value.known == edge::REQUESTS | edge::ANSWERS {
+        if value.known & BEGINS == BEGINS {
             self.note_accepted(key);
         }
         let _ = EDGES.insert(key, value, u64::from(BPF_ANY));
@@ -290,13 +296,13 @@ impl Kernel {
     #[inline(always)]
     fn note_accepted(&self, key: &ConnKey) {
         let before = self.edge(key).unwrap_or_default().known;
-        if before == edge::REQUESTS | edge::ANSWERS {
+        if before & BEGINS == BEGINS {
             return;
         }
         if let Some(slot) = SLOTS.get_ptr_mut(key.slot) {
             // SAFETY: an element of the array. Two CPUs may count one for two, and that is evidence enough.
             unsafe {
-                let seen = if before == edge::REQUESTS {
+                let seen = if before & BEGINS == edge::REQUESTS {
                     chosen(&raw mut (*slot).heard)
                 } else {
                     chosen(&raw mut (*slot).unheard)
@@ -324,7 +330,12 @@ impl Kernel {
     #[inline(never)]
     unsafe fn make_room(&self) {
         let mut kernel = Kernel { skb: self.skb };
-        bpf_loop(EVICTIONS, evict as *mut c_void, (&raw mut kernel).cast(), 0);
+        bpf_loop(
+            EVICTIONS,
+            eviction as *mut c_void,
+            (&raw mut kernel).cast(),
+            0,
+        );
     }
 
     /// Lets the oldest connection go, and counts what waited on it; true when one went or there is none.
@@ -350,9 +361,8 @@ impl Kernel {
             return false;
         };
         if let Some(slot) = SLOTS.get_ptr_mut((*conn).slot) {
-            self.drain(conn, slot, Loss::Evicted as u32);
+            evict(self, conn, slot, &key);
         }
-        let _ = CONNS.remove(&key);
         true
     }
 }

@@ -238,7 +238,7 @@ impl Conversation {
         let (talk, end) = if rng.u8(..3) == 0 {
             http2::talk(rng)
         } else {
-            http1::talk(rng)
+            http1::talk(rng, join == Join::Late)
         };
         Self {
             seed: rng.u64(..),
