@@ -481,6 +481,8 @@ pub struct Scratch {
     pub loaded: u32,
     /// Zero, which only the machine knows: see its `verifier::forget`.
     pub zero: u32,
+    /// Not 0: the direction in hand is that of the answers. Here the verifier knows nothing of it whatever was asked of it before.
+    pub answers: u32,
     /// What is read next: private to the machine.
     pub turn: u32,
     /// The kept segment that is looked at next, as a bit.

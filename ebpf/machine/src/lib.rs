@@ -106,7 +106,7 @@ pub trait World {
     /// [`frame`].
     unsafe fn frame(&self, conn: *mut Conn, how: u32);
     /// [`drain`].
-    unsafe fn drain(&self, conn: *mut Conn, slot: *mut Slot, why: u32);
+    unsafe fn drain(&self, conn: *mut Conn, why: u32);
 
     /// Calls [`turn`] until it says that it is done.
     unsafe fn turns(scan: &mut Scan<Self>)

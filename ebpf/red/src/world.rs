@@ -86,10 +86,13 @@ unsafe extern "C" fn owlk8s_frame(skb: *mut __sk_buff, conn: *mut Conn, how: u32
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-unsafe extern "C" fn owlk8s_drain(conn: *mut Conn, slot: *mut Slot, why: u32) -> u32 {
-    if conn.is_null() || slot.is_null() {
+unsafe extern "C" fn owlk8s_drain(conn: *mut Conn, why: u32) -> u32 {
+    if conn.is_null() {
         return 0;
     }
+    let Some(slot) = SLOTS.get_ptr_mut((*conn).slot) else {
+        return 0;
+    };
     // No packet: it asks for the CPU only.
     let kernel = Kernel {
         skb: core::ptr::null_mut(),
@@ -264,8 +267,8 @@ impl World for Kernel {
     }
 
     #[inline(always)]
-    unsafe fn drain(&self, conn: *mut Conn, slot: *mut Slot, why: u32) {
-        owlk8s_drain(conn, slot, why);
+    unsafe fn drain(&self, conn: *mut Conn, why: u32) {
+        owlk8s_drain(conn, why);
     }
 
     #[inline(always)]
@@ -360,9 +363,7 @@ impl Kernel {
         let Some(conn) = CONNS.get_ptr_mut(&key) else {
             return false;
         };
-        if let Some(slot) = SLOTS.get_ptr_mut((*conn).slot) {
-            evict(self, conn, slot, &key);
-        }
+        evict(self, conn, &key);
         true
     }
 }
