@@ -234,8 +234,8 @@ pub mod flag {
 pub mod early {
     /// The request whose first line is still coming has been answered and counted already.
     pub const ANSWERED: u32 = 1;
-    /// It was no request at all, and an answer to it counts all the same.
-    pub const MALFORMED: u32 = 2;
+    /// It was no request at all, or the rest of its first line was in a hole: an answer to it counts all the same.
+    pub const UNREADABLE: u32 = 2;
 }
 
 /// Bits of [`Conn::signs`].

@@ -131,7 +131,7 @@ pub(crate) unsafe fn request<W: World>(scan: &mut Scan<W>, at: *const u8, avail:
 unsafe fn malformed<W: World>(scan: &mut Scan<W>) {
     let conn = scan.conn;
     if (*scan.dir).flags & flag::TENTATIVE == 0 && (*conn).early == 0 {
-        (*conn).early = early::MALFORMED;
+        (*conn).early = early::UNREADABLE;
     }
     lost(scan);
 }
@@ -569,7 +569,7 @@ unsafe fn status_line<W: World>(scan: &mut Scan<W>) {
 unsafe fn early<W: World>(scan: &Scan<W>) -> Option<Pending> {
     let conn = scan.conn;
     let requests = &raw const (*conn).requests;
-    if (*conn).early == early::MALFORMED {
+    if (*conn).early == early::UNREADABLE {
         (*conn).early = 0;
         count::start(&*scan.world, scan.slot);
         let began = (*requests).first_ns;
@@ -581,9 +581,8 @@ unsafe fn early<W: World>(scan: &Scan<W>) -> Option<Pending> {
         };
         return Some(Pending::new(began, METHOD_OTHER, false));
     }
-    let in_line = (*requests).state == state::LINE && (*requests).line == line::REQUEST;
-    let begun = in_line || (*requests).state == state::START && (*requests).carry_len != 0;
-    if !begun || (*conn).early != 0 {
+    let in_line = (*requests).state == state::LINE;
+    if !has_begun(requests) || (*conn).early != 0 {
         return None;
     }
     (*conn).early = early::ANSWERED;
@@ -594,6 +593,13 @@ unsafe fn early<W: World>(scan: &Scan<W>) -> Option<Pending> {
         METHOD_OTHER
     };
     Some(Pending::new((*requests).first_ns, method, false))
+}
+
+/// Whether a request has begun whose first line is not complete.
+#[inline(always)]
+pub(crate) unsafe fn has_begun(requests: *const Dir) -> bool {
+    (*requests).state == state::LINE && (*requests).line == line::REQUEST
+        || (*requests).state == state::START && (*requests).carry_len != 0
 }
 
 /// The head is complete: what comes next (RFC 9112, 6.3).

@@ -4,7 +4,7 @@ use core::ptr;
 
 use owlk8s_ebpf_abi::{
     Conn, ConnKey, Dir, EARLY_FRAGMENTS, Edge, Loss, STASH_BYTES, STASH_SEGMENTS, Scratch, Slot,
-    Stash, StashKey, TargetEntry, edge, flag, sign,
+    Stash, StashKey, TargetEntry, early, edge, flag, sign,
 };
 
 use crate::bytes::{find, index, is_token, mask, word};
@@ -969,16 +969,19 @@ unsafe fn resume_at<W: World>(scan: &Scan<W>, seq: u32) {
     if scan.answers() && (*scan.conn).mode == 0 && (*dir).flags & flag::FIRST == 0 {
         (*scan.world).drain(scan.conn, Loss::Desync as u32);
     }
+    let mut began = 0;
     if !scan.answers() {
-        // What it says of was in the hole.
-        (*scan.conn).early = 0;
+        let answered = (*scan.conn).early == early::ANSWERED;
+        let cut = !answered && head::has_begun(dir);
+        began = if cut { (*dir).first_ns } else { 0 };
+        (*scan.conn).early = if cut { early::UNREADABLE } else { 0 };
     }
     (*dir).next = seq;
     (*dir).state = state::LOST;
     // What was inserted into the HPACK table from here on is not known.
     (*dir).h2.inserted = 0;
     (*dir).carry_len = 0;
-    (*dir).first_ns = 0;
+    (*dir).first_ns = began;
 }
 
 #[inline(always)]
