@@ -68,7 +68,8 @@ pub trait World {
 
     /// A connection's state.
     fn conn(&self, key: &ConnKey) -> Option<*mut Conn>;
-    /// Enters a connection, evicting the oldest where the table is full. None: it cannot be entered.
+    /// Enters a connection, evicting the oldest where the table is full; the one that is there, where another CPU was faster.
+    /// None: it cannot be entered.
     unsafe fn insert_conn(&self, key: &ConnKey, conn: *const Conn) -> Option<*mut Conn>;
     /// Forgets a connection.
     fn remove_conn(&self, key: &ConnKey);

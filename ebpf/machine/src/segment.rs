@@ -109,8 +109,7 @@ unsafe fn note_start<W: World>(world: &W, scratch: *mut Scratch, to_pod: bool) {
     let start = if accepts {
         // What the SYN said of itself is better than what the answer says of it, which may acknowledge data.
         let asked = world.edge(key).unwrap_or_default();
-        let said = asked.known & (edge::REQUESTS | edge::ENDED) == edge::REQUESTS;
-        let requests = if said && (*segment).ack.wrapping_sub(asked.requests) < SAID_FIRST {
+        let requests = if asked.known & (edge::REQUESTS | edge::ENDED) == edge::REQUESTS {
             asked.requests
         } else {
             (*segment).ack
@@ -170,10 +169,7 @@ unsafe fn enter<W: World>(
     let known = world.edge(key).unwrap_or_default();
     let asks = to_pod != (known.known & edge::BY_POD != 0);
     let opened = known.known & edge::REQUESTS != 0;
-    // Much that was answered says that the beginning is long ago: this connection was known, and let go.
-    let answers_known =
-        known.known & edge::ANSWERS != 0 && segment.ack.wrapping_sub(known.answers) < SAID_FIRST;
-    let young = answers_known || known.known & edge::ANSWERS == 0;
+    let answers_known = known.known & edge::ANSWERS != 0;
     let mut start = segment.seq;
     if known.known & edge::ENDED != 0 {
         let ended = if asks { known.requests } else { known.answers };
@@ -183,7 +179,7 @@ unsafe fn enter<W: World>(
     } else if opened && !asks {
         // Whoever was asked to connect does not ask.
         return ptr::null_mut();
-    } else if opened && young && segment.seq.wrapping_sub(known.requests) < REORDERED {
+    } else if opened && segment.seq.wrapping_sub(known.requests) < REORDERED {
         start = known.requests;
     }
     let mut frames = false;
@@ -625,6 +621,9 @@ unsafe fn skip_unseen<W: World>(scan: &Scan<W>, ack: u32) {
     {
         if (*dir).flags & flag::FIRST != 0 && (*dir).next.wrapping_add(ahead) == ack {
             resume_at(scan, ack);
+            if scan.answers() {
+                add(&raw mut (*scan.slot).unsent, 1);
+            }
         }
         release(scan);
     }
@@ -763,6 +762,17 @@ pub unsafe fn evict<W: World>(world: &W, conn: *mut Conn, key: &ConnKey) {
         unlock(&raw mut (*answers).lock);
     }
     retire::<W>(conn, key);
+    // It may go on, from here.
+    let known = edge::ENDED | if (*conn).client != 0 { edge::BY_POD } else { 0 };
+    let (requests, answers) = ((*conn).requests.next, (*conn).answers.next);
+    world.set_edge(
+        key,
+        Edge {
+            requests,
+            answers,
+            known,
+        },
+    );
     world.remove_conn(key);
 }
 

@@ -27,6 +27,8 @@ const SPINS: u32 = 1 << 16;
 const EVICTIONS: u32 = 64;
 /// Both directions' beginnings are known.
 const BEGINS: u32 = edge::REQUESTS | edge::ANSWERS;
+/// Flag of an insertion: not over what is there.
+const BPF_NOEXIST: u64 = 1;
 /// Elements of `RECENT`.
 const RECENT_SIZE: u64 = 65_536;
 
@@ -154,7 +156,6 @@ impl World for Kernel {
             return Some(*index);
         }
         let index = FREE_ROWS.pop().ok()??;
-        const BPF_NOEXIST: u64 = 1;
         if ROW_INDEX.insert(key, index, BPF_NOEXIST).is_err() {
             let _ = FREE_ROWS.push(index, 0);
         } else if let Some(slot) = SLOTS.get_ptr_mut(0) {
@@ -177,10 +178,14 @@ impl World for Kernel {
 
     #[inline(always)]
     unsafe fn insert_conn(&self, key: &ConnKey, conn: *const Conn) -> Option<*mut Conn> {
-        if CONNS.insert(key, &*conn, u64::from(BPF_ANY)).is_err() {
+        if CONNS.insert(key, &*conn, BPF_NOEXIST).is_err() {
+            // Another CPU may have entered it, at another segment.
+            if let Some(entered) = CONNS.get_ptr_mut(key) {
+                return Some(entered);
+            }
             self.make_room();
-            if CONNS.insert(key, &*conn, u64::from(BPF_ANY)).is_err() {
-                return None;
+            if CONNS.insert(key, &*conn, BPF_NOEXIST).is_err() {
+                return CONNS.get_ptr_mut(key);
             }
         }
         self.note_recent(key);
