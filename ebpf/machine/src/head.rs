@@ -517,10 +517,12 @@ unsafe fn request_line<W: World>(scan: &mut Scan<W>) {
     (*dir).flags = (*dir).flags & (flag::FIN | flag::ENDED) | flag::HEAD;
     (*dir).state = state::FIELD;
     let early = (*scan.conn).early;
-    (*scan.conn).early = 0;
-    if early == early::ANSWERED {
-        (*dir).flags &= !flag::HEAD;
-        return;
+    if early != 0 {
+        (*scan.conn).early = 0;
+        if early == early::ANSWERED {
+            (*dir).flags &= !flag::HEAD;
+            return;
+        }
     }
     let http10 = major == b'1' && minor == b'0';
     let request = Pending::new((*dir).first_ns, (*dir).method, http10);

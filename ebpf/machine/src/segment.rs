@@ -95,8 +95,8 @@ pub unsafe fn observe<W: World>(world: &W, target: &TargetEntry, to_pod: bool) {
     } else {
         slot
     };
-    let how = if to_pod == client { ANSWERS } else { 0 };
-    follow(&mut Scan::new(world, conn, slot, scratch, how));
+    let answers = if to_pod == client { ANSWERS } else { 0 };
+    follow(&mut Scan::new(world, conn, slot, scratch, answers));
 }
 
 /// Remembers where the streams of a connection begin. Data in a SYN (TCP Fast Open) begins behind it.
