@@ -153,7 +153,7 @@ unsafe fn other_method<W: World>(scan: &Scan<W>, at: *const u8) -> u32 {
         (end, _, _) => (0, w0, end),
     };
     let place = index(end);
-    let word = forget_word(scan.scratch, word >> (place * 8 & 63));
+    let word = forget_word(scan.scratch, word >> ((place * 8) & 63));
     let len = forget(scan.scratch, before + place);
     if word as u8 != b' ' {
         return 0;
