@@ -234,8 +234,8 @@ pub mod flag {
 pub mod early {
     /// The request whose first line is still coming has been answered and counted already.
     pub const ANSWERED: u32 = 1;
-    /// It was no request at all, and an answer to it counts all the same.
-    pub const MALFORMED: u32 = 2;
+    /// It was no request at all, or the rest of its first line was in a hole: an answer to it counts all the same.
+    pub const UNREADABLE: u32 = 2;
 }
 
 /// Bits of [`Conn::signs`].
@@ -481,6 +481,8 @@ pub struct Scratch {
     pub loaded: u32,
     /// Zero, which only the machine knows: see its `verifier::forget`.
     pub zero: u32,
+    /// Not 0: the direction in hand is that of the answers. Here the verifier knows nothing of it whatever was asked of it before.
+    pub answers: u32,
     /// What is read next: private to the machine.
     pub turn: u32,
     /// The kept segment that is looked at next, as a bit.

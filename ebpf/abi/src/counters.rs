@@ -93,8 +93,10 @@ pub struct Slot {
     pub heard: u32,
     /// Connections that were accepted and whose SYN was not seen: their packets to the pod go another way.
     pub unheard: u32,
+    /// Acknowledgements by peers of what the pod was not seen to send: its packets go another way. Evidence, as before.
+    pub unsent: u64,
     /// Zero. Up to here is one cache line, which each packet reads: nothing in it is written often.
-    pub reserved: [u64; 2],
+    pub reserved: u64,
     /// By [`Loss`].
     pub losses: [u64; Loss::COUNT],
     /// What is written with each request: CPU `n` writes to element `n % SHARDS`.

@@ -59,7 +59,7 @@ mod item {
 }
 
 /// Reads what the window holds next, or skips what is to be skipped: of the window, or of what is not loaded where `how`
-/// has [`WINDOW_READ`].
+/// is [`WINDOW_READ`].
 ///
 /// # Safety
 /// As [`World`] says of its pointers.
@@ -71,8 +71,8 @@ pub unsafe fn step<W: World>(
     cursor: *mut Scratch,
     how: u32,
 ) {
-    let scan = &mut Scan::new(world, conn, slot, cursor, how);
-    if how & WINDOW_READ != 0 {
+    let scan = &mut Scan::apart(world, conn, slot, cursor);
+    if how == WINDOW_READ {
         let remain = (*cursor).remain;
         let n = skip(scan, remain);
         (*cursor).offset += n;

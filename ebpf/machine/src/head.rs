@@ -7,7 +7,7 @@ use crate::count::{self, lose};
 use crate::cpu::read_u64;
 use crate::scan::{Scan, begin_line, carry, line, lost, state};
 use crate::segment::seen;
-use crate::verifier::{fence, forget_word};
+use crate::verifier::{fence, forget, forget_word};
 use crate::{World, h2};
 
 /// Bytes of a line's start that are looked at together; a line that is cut before is carried over.
@@ -131,7 +131,7 @@ pub(crate) unsafe fn request<W: World>(scan: &mut Scan<W>, at: *const u8, avail:
 unsafe fn malformed<W: World>(scan: &mut Scan<W>) {
     let conn = scan.conn;
     if (*scan.dir).flags & flag::TENTATIVE == 0 && (*conn).early == 0 {
-        (*conn).early = early::MALFORMED;
+        (*conn).early = early::UNREADABLE;
     }
     lost(scan);
 }
@@ -141,24 +141,21 @@ unsafe fn malformed<W: World>(scan: &mut Scan<W>) {
 #[inline(never)]
 unsafe fn other_method<W: World>(scan: &Scan<W>, at: *const u8) -> u32 {
     let (w0, w1, w2) = (read_u64(at), read_u64(at.add(8)), read_u64(at.add(16)));
-    let (s0, s1, s2) = (find(w0, b' '), find(w1, b' '), find(w2, b' '));
-    let len = if s0 != 0 {
-        index(s0)
-    } else if s1 != 0 {
-        8 + index(s1)
-    } else if s2 != 0 {
-        16 + index(s2)
-    } else if newline_before(at, START) < START {
-        return 0;
-    } else {
-        // A longer one than anybody has: the line's end tells whether it is a request line.
-        return START << 8 | u32::from(METHOD_OTHER);
+    // What ends a token: of a method a space, of a field's name a colon, since "X: GET / HTTP/1.1" may begin a segment, too.
+    let ends = |word| find(word, b' ') | find(word, b':') | find(word, b'\n');
+    let (before, word, end) = match (ends(w0), ends(w1), ends(w2)) {
+        (0, 0, 0) => {
+            // A longer one than anybody has: the line's end tells whether it is a request line.
+            return START << 8 | u32::from(METHOD_OTHER);
+        }
+        (0, 0, end) => (16, w2, end),
+        (0, end, _) => (8, w1, end),
+        (end, _, _) => (0, w0, end),
     };
-    // A field's name is none: "X: GET / HTTP/1.1" may begin a segment, too.
-    let colon = first(find(w0, b':'), len)
-        | first(find(w1, b':'), len.saturating_sub(8))
-        | first(find(w2, b':'), len.saturating_sub(16));
-    if newline_before(at, len) < len || colon != 0 {
+    let place = index(end);
+    let word = forget_word(scan.scratch, word >> ((place * 8) & 63));
+    let len = forget(scan.scratch, before + place);
+    if word as u8 != b' ' {
         return 0;
     }
     if len > 16 {
@@ -520,10 +517,12 @@ unsafe fn request_line<W: World>(scan: &mut Scan<W>) {
     (*dir).flags = (*dir).flags & (flag::FIN | flag::ENDED) | flag::HEAD;
     (*dir).state = state::FIELD;
     let early = (*scan.conn).early;
-    (*scan.conn).early = 0;
-    if early == early::ANSWERED {
-        (*dir).flags &= !flag::HEAD;
-        return;
+    if early != 0 {
+        (*scan.conn).early = 0;
+        if early == early::ANSWERED {
+            (*dir).flags &= !flag::HEAD;
+            return;
+        }
     }
     let http10 = major == b'1' && minor == b'0';
     let request = Pending::new((*dir).first_ns, (*dir).method, http10);
@@ -572,7 +571,7 @@ unsafe fn status_line<W: World>(scan: &mut Scan<W>) {
 unsafe fn early<W: World>(scan: &Scan<W>) -> Option<Pending> {
     let conn = scan.conn;
     let requests = &raw const (*conn).requests;
-    if (*conn).early == early::MALFORMED {
+    if (*conn).early == early::UNREADABLE {
         (*conn).early = 0;
         count::start(&*scan.world, scan.slot);
         let began = (*requests).first_ns;
@@ -584,9 +583,8 @@ unsafe fn early<W: World>(scan: &Scan<W>) -> Option<Pending> {
         };
         return Some(Pending::new(began, METHOD_OTHER, false));
     }
-    let in_line = (*requests).state == state::LINE && (*requests).line == line::REQUEST;
-    let begun = in_line || (*requests).state == state::START && (*requests).carry_len != 0;
-    if !begun || (*conn).early != 0 {
+    let in_line = (*requests).state == state::LINE;
+    if !has_begun(requests) || (*conn).early != 0 {
         return None;
     }
     (*conn).early = early::ANSWERED;
@@ -597,6 +595,13 @@ unsafe fn early<W: World>(scan: &Scan<W>) -> Option<Pending> {
         METHOD_OTHER
     };
     Some(Pending::new((*requests).first_ns, method, false))
+}
+
+/// Whether a request has begun whose first line is not complete.
+#[inline(always)]
+pub(crate) unsafe fn has_begun(requests: *const Dir) -> bool {
+    (*requests).state == state::LINE && (*requests).line == line::REQUEST
+        || (*requests).state == state::START && (*requests).carry_len != 0
 }
 
 /// The head is complete: what comes next (RFC 9112, 6.3).

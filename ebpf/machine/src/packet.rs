@@ -125,29 +125,7 @@ pub unsafe fn parse<W: World>(
         return false;
     }
     if datagram.more != 0 {
-        let hdr = segment.offset - datagram.start;
-        let key = fragment_key(slot_id, &datagram, segment);
-        let value = FragValue {
-            source_port: segment.source_port,
-            destination_port: segment.destination_port,
-            // A SYN is one before its data.
-            seq: segment
-                .seq
-                .wrapping_sub(hdr)
-                .wrapping_add(segment.flags >> 1 & 1),
-            ack: segment.ack,
-            flags: segment.flags & !u32::from(SYN),
-            early: 0,
-        };
-        (*scratch).early = world.fragment(&key).unwrap_or_default().early;
-        (*scratch).early_key = StashKey {
-            conn: key.id_in_stash(),
-            index: StashKey::of_slot(slot_id),
-        };
-        (*scratch).early_seq = value.seq;
-        (*scratch).early_flags = segment.flags;
-        world.put_fragment(&key, value);
-        segment.flags &= !u32::from(FIN);
+        first_fragment(world, scratch, slot_id, &datagram);
     }
     true
 }
@@ -291,8 +269,42 @@ fn fragment_key(slot: u32, datagram: &Datagram, segment: &Segment) -> FragKey {
     }
 }
 
+/// The first fragment has the segment's header, which the later ones need.
+#[inline(never)]
+unsafe fn first_fragment<W: World>(
+    world: &W,
+    scratch: *mut Scratch,
+    slot_id: u32,
+    datagram: &Datagram,
+) {
+    let segment = &mut (*scratch).segment;
+    let key = fragment_key(slot_id, datagram, segment);
+    let header = segment.offset - datagram.start;
+    let value = FragValue {
+        source_port: segment.source_port,
+        destination_port: segment.destination_port,
+        // A SYN is one before its data.
+        seq: segment
+            .seq
+            .wrapping_sub(header)
+            .wrapping_add(segment.flags >> 1 & 1),
+        ack: segment.ack,
+        flags: segment.flags & !u32::from(SYN),
+        early: 0,
+    };
+    (*scratch).early = world.fragment(&key).unwrap_or_default().early;
+    (*scratch).early_key = StashKey {
+        conn: key.id_in_stash(),
+        index: StashKey::of_slot(slot_id),
+    };
+    (*scratch).early_seq = value.seq;
+    (*scratch).early_flags = segment.flags;
+    world.put_fragment(&key, value);
+    segment.flags &= !u32::from(FIN);
+}
+
 /// A later fragment continues the segment whose header came in the first.
-#[inline(always)]
+#[inline(never)]
 unsafe fn later_fragment<W: World>(
     world: &W,
     scratch: *mut Scratch,

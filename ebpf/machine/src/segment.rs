@@ -4,7 +4,7 @@ use core::ptr;
 
 use owlk8s_ebpf_abi::{
     Conn, ConnKey, Dir, EARLY_FRAGMENTS, Edge, Loss, STASH_BYTES, STASH_SEGMENTS, Scratch, Slot,
-    Stash, StashKey, TargetEntry, edge, flag, sign,
+    Stash, StashKey, TargetEntry, early, edge, flag, sign,
 };
 
 use crate::bytes::{find, index, is_token, mask, word};
@@ -12,7 +12,7 @@ use crate::count::{ABORTED, lose};
 use crate::cpu::{add, read_u64, try_lock, unlock};
 use crate::packet::{ACK, FIN, RST, SYN, has};
 use crate::scan::{self, ANSWERS, Scan, skip, state};
-use crate::verifier::{chosen, fence, forget, masked, opaque};
+use crate::verifier::{chosen, fence, forget, forget_word, masked, opaque, opaque_word};
 use crate::{World, h2, head};
 
 /// Segments with payload are counted up to here.
@@ -95,8 +95,8 @@ pub unsafe fn observe<W: World>(world: &W, target: &TargetEntry, to_pod: bool) {
     } else {
         slot
     };
-    let how = if to_pod == client { ANSWERS } else { 0 };
-    follow(&mut Scan::new(world, conn, slot, scratch, how));
+    let answers = if to_pod == client { ANSWERS } else { 0 };
+    follow(&mut Scan::new(world, conn, slot, scratch, answers));
 }
 
 /// Remembers where the streams of a connection begin. Data in a SYN (TCP Fast Open) begins behind it.
@@ -109,8 +109,7 @@ unsafe fn note_start<W: World>(world: &W, scratch: *mut Scratch, to_pod: bool) {
     let start = if accepts {
         // What the SYN said of itself is better than what the answer says of it, which may acknowledge data.
         let asked = world.edge(key).unwrap_or_default();
-        let said = asked.known & (edge::REQUESTS | edge::ENDED) == edge::REQUESTS;
-        let requests = if said && (*segment).ack.wrapping_sub(asked.requests) < SAID_FIRST {
+        let requests = if asked.known & (edge::REQUESTS | edge::ENDED) == edge::REQUESTS {
             asked.requests
         } else {
             (*segment).ack
@@ -140,10 +139,7 @@ unsafe fn succeed<W: World>(world: &W, scratch: *mut Scratch) {
     if (*conn).first_seq == (*scratch).segment.seq {
         return;
     }
-    let Some(slot) = world.slot((*conn).slot) else {
-        return;
-    };
-    close(world, conn, slot, key);
+    close(world, conn, key);
     retire::<W>(conn, key);
     world.remove_conn(key);
 }
@@ -173,10 +169,7 @@ unsafe fn enter<W: World>(
     let known = world.edge(key).unwrap_or_default();
     let asks = to_pod != (known.known & edge::BY_POD != 0);
     let opened = known.known & edge::REQUESTS != 0;
-    // Much that was answered says that the beginning is long ago: this connection was known, and let go.
-    let answers_known =
-        known.known & edge::ANSWERS != 0 && segment.ack.wrapping_sub(known.answers) < SAID_FIRST;
-    let young = answers_known || known.known & edge::ANSWERS == 0;
+    let answers_known = known.known & edge::ANSWERS != 0;
     let mut start = segment.seq;
     if known.known & edge::ENDED != 0 {
         let ended = if asks { known.requests } else { known.answers };
@@ -186,7 +179,7 @@ unsafe fn enter<W: World>(
     } else if opened && !asks {
         // Whoever was asked to connect does not ask.
         return ptr::null_mut();
-    } else if opened && young && segment.seq.wrapping_sub(known.requests) < REORDERED {
+    } else if opened && segment.seq.wrapping_sub(known.requests) < REORDERED {
         start = known.requests;
     }
     let mut frames = false;
@@ -327,14 +320,14 @@ unsafe fn first_word<W: World>(world: &W, scratch: *mut Scratch) -> u64 {
     let wanted = if segment.len < 8 { segment.len } else { 8 };
     let n = (opaque(wanted.wrapping_sub(1)) & 7) + 1;
     if segment.len != 0 && world.load(segment.offset, first, n) {
-        read_u64(first) & mask(n)
+        forget_word(scratch, read_u64(first) & mask(n))
     } else {
         0
     }
 }
 
 /// Whether the segment, whose first word is `first`, begins with a method and what may follow one (RFC 9112, 3.2).
-#[inline(always)]
+#[inline(never)]
 unsafe fn is_request<W: World>(world: &W, scratch: *mut Scratch, first: u64) -> bool {
     let (offset, len) = ((*scratch).segment.offset, (*scratch).segment.len);
     if len != 0 && is_method(first, len) {
@@ -370,15 +363,20 @@ unsafe fn is_request<W: World>(world: &W, scratch: *mut Scratch, first: u64) -> 
 #[inline(always)]
 fn is_method(first: u64, len: u32) -> bool {
     let known = mask(len);
-    let begins = |method: u64, n: u32| (first ^ method) & mask(n) & known == 0;
-    begins(word(b"GET "), 4)
-        || begins(word(b"POST "), 5)
-        || begins(word(b"PUT "), 4)
-        || begins(word(b"HEAD "), 5)
-        || begins(word(b"PATCH "), 6)
-        || begins(word(b"DELETE "), 7)
-        || begins(word(b"OPTIONS "), 8)
-        || begins(word(b"PRI * HT"), 8)
+    // Not 0 in its highest bit where it does not: all are asked, so that the ways through do not multiply.
+    let differs = |method: u64, n: u32| {
+        let bits = opaque_word((first ^ method) & mask(n) & known);
+        bits | bits.wrapping_neg()
+    };
+    let none = differs(word(b"GET "), 4)
+        & differs(word(b"POST "), 5)
+        & differs(word(b"PUT "), 4)
+        & differs(word(b"HEAD "), 5)
+        & differs(word(b"PATCH "), 6)
+        & differs(word(b"DELETE "), 7)
+        & differs(word(b"OPTIONS "), 8)
+        & differs(word(b"PRI * HT"), 8);
+    none >> 63 == 0
 }
 
 /// What is read next: [`Scratch::turn`].
@@ -435,7 +433,7 @@ unsafe fn breaks<W: World>(scan: &Scan<W>) -> bool {
         let read = (*conn).requests.next.wrapping_sub((*conn).first_seq);
         if since > read {
             let key = &(*scan.scratch).key;
-            close(&*scan.world, conn, scan.slot, key);
+            close(&*scan.world, conn, key);
             retire::<W>(conn, key);
             // Where the successor begins is remembered already.
             (*scan.world).remove_conn(key);
@@ -448,7 +446,7 @@ unsafe fn breaks<W: World>(scan: &Scan<W>) -> bool {
     }
     let reset = has(&*segment, RST);
     if reset && resets(dir, (*segment).seq) {
-        close(&*scan.world, conn, scan.slot, &(*scan.scratch).key);
+        close(&*scan.world, conn, &(*scan.scratch).key);
         let_go(scan);
     }
     reset
@@ -623,6 +621,9 @@ unsafe fn skip_unseen<W: World>(scan: &Scan<W>, ack: u32) {
     {
         if (*dir).flags & flag::FIRST != 0 && (*dir).next.wrapping_add(ahead) == ack {
             resume_at(scan, ack);
+            if scan.answers() {
+                add(&raw mut (*scan.slot).unsent, 1);
+            }
         }
         release(scan);
     }
@@ -647,7 +648,7 @@ unsafe fn end<W: World>(scan: &Scan<W>) {
     let [of_requests, _] = (*conn).signs;
     let answers = &raw mut (*conn).answers;
     if (*conn).outstanding() != 0 && lock::<W>(conn, answers, &(*scan.scratch).key) {
-        (*scan.world).drain(conn, scan.slot, ABORTED);
+        (*scan.world).drain(conn, ABORTED);
         unlock(&raw mut (*answers).lock);
     }
     if of_requests & sign::ENDED != 0 {
@@ -723,12 +724,12 @@ impl Spin {
 
 /// Ends a connection at once: what waits is aborted.
 #[inline(always)]
-unsafe fn close<W: World>(world: &W, conn: *mut Conn, slot: *mut Slot, key: *const ConnKey) {
+unsafe fn close<W: World>(world: &W, conn: *mut Conn, key: *const ConnKey) {
     let answers = &raw mut (*conn).answers;
     if lock::<W>(conn, answers, key) {
         (*answers).flags |= flag::ENDED;
         (*conn).signs[1] |= sign::ENDED;
-        world.drain(conn, slot, ABORTED);
+        world.drain(conn, ABORTED);
         unlock(&raw mut (*answers).lock);
     }
 }
@@ -754,13 +755,24 @@ unsafe fn end_direction<W: World>(conn: *mut Conn, dir: *mut Dir, key: *const Co
 /// # Safety
 /// As [`World`] says of its pointers.
 #[inline(always)]
-pub unsafe fn evict<W: World>(world: &W, conn: *mut Conn, slot: *mut Slot, key: &ConnKey) {
+pub unsafe fn evict<W: World>(world: &W, conn: *mut Conn, key: &ConnKey) {
     let answers = &raw mut (*conn).answers;
     if lock::<W>(conn, answers, key) {
-        world.drain(conn, slot, Loss::Evicted as u32);
+        world.drain(conn, Loss::Evicted as u32);
         unlock(&raw mut (*answers).lock);
     }
     retire::<W>(conn, key);
+    // It may go on, from here.
+    let known = edge::ENDED | if (*conn).client != 0 { edge::BY_POD } else { 0 };
+    let (requests, answers) = ((*conn).requests.next, (*conn).answers.next);
+    world.set_edge(
+        key,
+        Edge {
+            requests,
+            answers,
+            known,
+        },
+    );
     world.remove_conn(key);
 }
 
@@ -965,18 +977,21 @@ unsafe fn count_hole<W: World>(scan: &Scan<W>, n: u64) {
 unsafe fn resume_at<W: World>(scan: &Scan<W>, seq: u32) {
     let dir = scan.dir;
     if scan.answers() && (*scan.conn).mode == 0 && (*dir).flags & flag::FIRST == 0 {
-        (*scan.world).drain(scan.conn, scan.slot, Loss::Desync as u32);
+        (*scan.world).drain(scan.conn, Loss::Desync as u32);
     }
+    let mut began = 0;
     if !scan.answers() {
-        // What it says of was in the hole.
-        (*scan.conn).early = 0;
+        let answered = (*scan.conn).early == early::ANSWERED;
+        let cut = !answered && head::has_begun(dir);
+        began = if cut { (*dir).first_ns } else { 0 };
+        (*scan.conn).early = if cut { early::UNREADABLE } else { 0 };
     }
     (*dir).next = seq;
     (*dir).state = state::LOST;
     // What was inserted into the HPACK table from here on is not known.
     (*dir).h2.inserted = 0;
     (*dir).carry_len = 0;
-    (*dir).first_ns = 0;
+    (*dir).first_ns = began;
 }
 
 #[inline(always)]

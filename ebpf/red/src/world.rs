@@ -27,6 +27,8 @@ const SPINS: u32 = 1 << 16;
 const EVICTIONS: u32 = 64;
 /// Both directions' beginnings are known.
 const BEGINS: u32 = edge::REQUESTS | edge::ANSWERS;
+/// Flag of an insertion: not over what is there.
+const BPF_NOEXIST: u64 = 1;
 /// Elements of `RECENT`.
 const RECENT_SIZE: u64 = 65_536;
 
@@ -86,10 +88,13 @@ unsafe extern "C" fn owlk8s_frame(skb: *mut __sk_buff, conn: *mut Conn, how: u32
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-unsafe extern "C" fn owlk8s_drain(conn: *mut Conn, slot: *mut Slot, why: u32) -> u32 {
-    if conn.is_null() || slot.is_null() {
+unsafe extern "C" fn owlk8s_drain(conn: *mut Conn, why: u32) -> u32 {
+    if conn.is_null() {
         return 0;
     }
+    let Some(slot) = SLOTS.get_ptr_mut((*conn).slot) else {
+        return 0;
+    };
     // No packet: it asks for the CPU only.
     let kernel = Kernel {
         skb: core::ptr::null_mut(),
@@ -151,7 +156,6 @@ impl World for Kernel {
             return Some(*index);
         }
         let index = FREE_ROWS.pop().ok()??;
-        const BPF_NOEXIST: u64 = 1;
         if ROW_INDEX.insert(key, index, BPF_NOEXIST).is_err() {
             let _ = FREE_ROWS.push(index, 0);
         } else if let Some(slot) = SLOTS.get_ptr_mut(0) {
@@ -174,10 +178,14 @@ impl World for Kernel {
 
     #[inline(always)]
     unsafe fn insert_conn(&self, key: &ConnKey, conn: *const Conn) -> Option<*mut Conn> {
-        if CONNS.insert(key, &*conn, u64::from(BPF_ANY)).is_err() {
+        if CONNS.insert(key, &*conn, BPF_NOEXIST).is_err() {
+            // Another CPU may have entered it, at another segment.
+            if let Some(entered) = CONNS.get_ptr_mut(key) {
+                return Some(entered);
+            }
             self.make_room();
-            if CONNS.insert(key, &*conn, u64::from(BPF_ANY)).is_err() {
-                return None;
+            if CONNS.insert(key, &*conn, BPF_NOEXIST).is_err() {
+                return CONNS.get_ptr_mut(key);
             }
         }
         self.note_recent(key);
@@ -264,8 +272,8 @@ impl World for Kernel {
     }
 
     #[inline(always)]
-    unsafe fn drain(&self, conn: *mut Conn, slot: *mut Slot, why: u32) {
-        owlk8s_drain(conn, slot, why);
+    unsafe fn drain(&self, conn: *mut Conn, why: u32) {
+        owlk8s_drain(conn, why);
     }
 
     #[inline(always)]
@@ -360,9 +368,7 @@ impl Kernel {
         let Some(conn) = CONNS.get_ptr_mut(&key) else {
             return false;
         };
-        if let Some(slot) = SLOTS.get_ptr_mut((*conn).slot) {
-            evict(self, conn, slot, &key);
-        }
+        evict(self, conn, &key);
         true
     }
 }

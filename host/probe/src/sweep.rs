@@ -69,6 +69,8 @@ fn sweep_one(
     if verdict == Verdict::Keep || !maps.connections.remove(key)? {
         return Ok(Some(connection.id));
     }
+    // Where it began says nothing of where it goes on.
+    maps.edges.remove(key)?;
     swept.connections -= 1;
     if verdict == Verdict::GiveUp {
         let lost = u64::from(connection.outstanding());

@@ -6,7 +6,7 @@
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use owlk8s_probe::testrun::{ACK, FIN, Flow, PSH, SYN, Seen, Wire};
+use owlk8s_probe::testrun::{ACK, FIN, Flow, PSH, SYN, Seen, Segment, Wire};
 
 const GET: &[u8] = b"GET /cart HTTP/1.1\r\nHost: shop\r\n\r\n";
 const POST: &[u8] = b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc";
@@ -115,6 +115,37 @@ fn segments_in_any_order_count_as_in_order() {
         order.iter().for_each(|at| wire.to_pod(&asks[*at]));
         order.iter().for_each(|at| wire.from_pod(&answers[*at]));
         assert_eq!(sums(&wire.seen()), (3 * round, 0, 0), "{order:?}");
+    }
+}
+
+#[test]
+fn messages_in_the_wrong_order_count_each_whatever_is_acknowledged() {
+    for ack in [None, Some(0), Some(1 << 31)] {
+        let acknowledging = |segment: Segment| match ack {
+            Some(nonsense) => segment.ack(nonsense),
+            None => segment,
+        };
+        for mut flow in both() {
+            let mut wire = wire();
+            flow.pod_seq = 0xd000_0000;
+            wire.to_pod(flow.syn());
+            let accepts = acknowledging(flow.next_answer().flags(SYN | ACK));
+            wire.from_pod(flow.answered(accepts));
+            let [first, second] = [GET, POST].map(|request| {
+                let asks = acknowledging(flow.next_ask().flags(PSH | ACK).payload(request));
+                flow.asked(asks)
+            });
+            wire.to_pod(second);
+            wire.to_pod(first);
+            let (first, second) = (flow.answer(LATER), flow.answer(OK));
+            wire.from_pod(second);
+            wire.from_pod(first);
+            wire.to_pod(flow.fin_by_peer());
+            wire.from_pod(flow.fin_by_pod());
+            let seen = wire.seen();
+            let counted = (seen.method("GET", 404), seen.method("POST", 200));
+            assert_eq!((counted, sums(&seen)), ((1, 1), (2, 0, 0)), "{seen:?}");
+        }
     }
 }
 
