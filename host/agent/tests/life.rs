@@ -202,7 +202,9 @@ fn the_log_level_changes_while_the_agent_runs_and_back() {
         || match agent.log().contains("DEBUG") {
             true => Ok(()),
             false => {
-                drop(lab.connect("node", "127.0.0.1:9465".parse().unwrap()));
+                // What is no HTTP is a line at debug.
+                let admin = lab.connect("node", "127.0.0.1:9465".parse().unwrap());
+                std::io::Write::write_all(&mut admin.unwrap(), b"\x01\r\n\r\n").unwrap();
                 Err(agent.log())
             }
         },

@@ -279,7 +279,7 @@ fn texts(source: &str) -> String {
 /// The parts of a message that do not differ.
 fn fixed(message: &str) -> Vec<&str> {
     let parts = message.split(['{', '}']).step_by(2);
-    parts.map(str::trim).filter(|part| part.len() > 3).collect()
+    parts.map(str::trim).filter(|part| part.len() > 4).collect()
 }
 
 #[test]
