@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior, interval, interval_at, timeout};
 
-use crate::admin::{self, Admin};
+use crate::admin::{self, Admin, Pulse};
 use crate::book::Book;
 use crate::config::Config;
 use crate::places;
@@ -87,6 +87,7 @@ impl Built {
         let (latest_in, latest) = watch::channel(None);
         let plugins = Plugins::new(plugins);
         let reloads = Arc::new(Tally::new());
+        let pulse = Arc::new(Pulse::new(config.interval));
         let mut tasks = JoinSet::new();
         tasks.spawn(places::follow(
             interfaces,
@@ -102,6 +103,7 @@ impl Built {
             api_requests: discovery.api_requests.clone(),
             reloads: Arc::clone(&reloads),
             started: Instant::now(),
+            pulse: Arc::clone(&pulse),
         };
         tasks.spawn(admin::serve(listener, Arc::new(shown)));
         tracing::info!(node = config.node, interval = ?config.interval, admin = %address,
@@ -116,6 +118,7 @@ impl Built {
             plans,
             latest: latest_in,
             plugins,
+            pulse,
             tasks,
         })
     }
@@ -134,6 +137,7 @@ pub(crate) struct Running {
     plans: watch::Receiver<Arc<Plan>>,
     latest: watch::Sender<Option<Arc<Snapshot>>>,
     plugins: Plugins,
+    pulse: Arc<Pulse>,
     tasks: JoinSet<()>,
 }
 
@@ -204,6 +208,7 @@ impl Running {
         }
         crate::logs::set(next.log);
         self.config = next;
+        self.pulse.beat(self.config.interval);
         self.reloads.applied(changed.restart.len());
         let in_effect = changed.live.join(", ");
         if changed.restart.is_empty() {
@@ -231,6 +236,7 @@ impl Running {
         let before = self.latest.send_replace(Some(Arc::clone(&snapshot)));
         log_changes(before.as_deref(), &snapshot);
         self.plugins.offer(snapshot);
+        self.pulse.beat(self.config.interval);
         Ok(())
     }
 

@@ -44,6 +44,29 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show what an agent that runs logs, or change from which level on it does
+    Log {
+        /// error, warn, info, debug or trace; `default` for what environment and configuration say. Until the agent ends
+        level: Option<String>,
+        /// Where the agent's admin endpoints are
+        #[arg(long, default_value = crate::client::ADMIN)]
+        url: String,
+    },
+    /// Write what a person needs who shall help: one archive, with other names for what the cluster calls its things
+    Support {
+        /// The configuration that the agent runs with; without it the defaults
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Where the agent's admin endpoints are
+        #[arg(long, default_value = crate::client::ADMIN)]
+        url: String,
+        /// The archive, a tar.gz; `-` writes it to standard output
+        #[arg(long, value_name = "FILE", default_value = "owlk8s-support.tar.gz")]
+        output: PathBuf,
+        /// Leave names and addresses as they are
+        #[arg(long)]
+        names: bool,
+    },
     /// Work with plugins
     Plugin {
         #[command(subcommand)]
@@ -74,7 +97,7 @@ pub(crate) enum PluginCommand {
         /// Name of the sink
         sink: String,
         /// Where the agent's admin endpoints are
-        #[arg(long, default_value = crate::plugin::ADMIN)]
+        #[arg(long, default_value = crate::client::ADMIN)]
         url: String,
         /// Print the newest report as JSON, with the snapshot: what `replay` reads
         #[arg(long)]
@@ -92,5 +115,14 @@ pub(crate) enum PluginCommand {
         /// The agent's configuration, for the plugin's own `config`; without it that is empty
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
+    },
+    /// Compile components for an image; what lies in `/usr/lib/owlk8s/compiled` is not compiled on the node
+    Precompile {
+        /// The components, of one's own: they are compiled without fences
+        #[arg(required = true)]
+        components: Vec<PathBuf>,
+        /// The folder, made where it is not there
+        #[arg(long, value_name = "FOLDER")]
+        to: PathBuf,
     },
 }

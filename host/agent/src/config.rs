@@ -22,18 +22,25 @@ use error::{Source, value};
 /// Everything that `owlk8s run` needs to know; printed by `owlk8s config` as it is here.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Config {
+    /// This node's name in Kubernetes and in all that is shown; `NODE_NAME`, `nodename`, or the host's name.
     pub(crate) node: String,
+    /// How often the counts are read and handed to the sinks; from 100ms to 1h.
     #[serde(with = "humantime_serde")]
     pub(crate) interval: Duration,
     /// What is logged; `RUST_LOG` and `debug=true` go before it.
     pub(crate) log: Level,
     /// Searched for `NAME.wasm` before the places where shipped plugins are.
     pub(crate) plugin_dirs: Vec<PathBuf>,
+    /// Our own HTTP endpoints.
     pub(crate) admin: Admin,
+    /// What is counted, and how much kernel memory it may take.
     pub(crate) probe: Probe,
+    /// What is watched.
     pub(crate) discovery: DiscoveryConfig,
+    /// What holds for all sinks together.
     pub(crate) plugins: PluginsConfig,
-    /// Not printed where there is none: what is printed can be added to, and `sinks = []` could not.
+    /// Configured plugins, each with its endpoints.
+    // Not printed where there is none: what is printed can be added to, and `sinks = []` could not.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) sinks: Vec<SinkConfig>,
     /// Of the variables that endpoints name, those that are set; never printed.
@@ -56,9 +63,30 @@ pub(crate) enum Level {
     Trace,
 }
 
+impl Level {
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Error,
+        Self::Warn,
+        Self::Info,
+        Self::Debug,
+        Self::Trace,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
 /// Our own HTTP endpoints.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Admin {
+    /// Whoever reaches it reads names and counts of all pods.
     pub(crate) listen: SocketAddr,
 }
 

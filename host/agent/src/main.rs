@@ -12,6 +12,7 @@ mod admin;
 mod agent;
 mod book;
 mod cli;
+mod client;
 mod config;
 mod demo;
 mod doctor;
@@ -24,6 +25,7 @@ mod plugins;
 mod privilege;
 mod reader;
 mod reload;
+mod support;
 
 use std::io::Write as _;
 use std::path::Path;
@@ -65,6 +67,16 @@ fn main() -> ExitCode {
                     config,
                 },
         } => return replay(&report, &plugin, config.as_deref()),
+        Command::Plugin {
+            command: PluginCommand::Precompile { components, to },
+        } => plugin::precompile(&components, &to).and_then(|text| print(&text)),
+        Command::Log { level, url } => log(level.as_deref(), &url),
+        Command::Support {
+            config,
+            url,
+            output,
+            names,
+        } => support::write(config.as_deref(), &url, &output, names),
         Command::Version => print(concat!("owlk8s ", env!("CARGO_PKG_VERSION"), "\n")),
     };
     match done {
@@ -96,6 +108,25 @@ fn print(text: &str) -> anyhow::Result<()> {
 fn print_config(path: Option<&Path>) -> anyhow::Result<()> {
     let config = effective(path)?;
     print(&toml::to_string_pretty(&config)?)
+}
+
+fn log(level: Option<&str>, url: &str) -> anyhow::Result<()> {
+    let said = match level {
+        Some(level) => client::put(url, "/log", level)?,
+        None => client::get(url, "/log")?,
+    };
+    if level.is_some() {
+        return print(&String::from_utf8_lossy(&said));
+    }
+    let log: serde_json::Value = serde_json::from_slice(&said)?;
+    let lines = log["lines"].as_array().into_iter().flatten();
+    let mut text: String = lines
+        .filter_map(|line| line.as_str())
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let word = |key: &str| log[key].as_str().unwrap_or_default().to_owned();
+    text += &format!("-- {} ({})\n", word("filter"), word("source"));
+    print(&text)
 }
 
 /// Its exit code is for scripts: 1 where the agent could not work.

@@ -1,35 +1,18 @@
 //! `owlk8s plugin`: what is left of a plugin that crashed, and the same call again.
 
-use std::path::Path;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::body::Bytes;
-use hyper::client::conn::http1;
-use hyper::{Request, StatusCode, Uri};
-use hyper_util::rt::TokioIo;
 use owlk8s_plugin_host::{CrashReport, FilterConfig, replay as replay_crash};
-use tokio::net::TcpStream;
 
+use crate::client;
 use crate::config::{Config, process_env};
 use crate::privilege;
-
-/// Of an agent that was told nothing else.
-pub(crate) const ADMIN: &str = "http://127.0.0.1:9465";
-/// An agent answers from memory.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// A sink's reports are some hundred KiB each.
-const ANSWER_MAX: usize = 16 << 20;
 
 /// All reports of a sink in words, or the newest as JSON.
 pub(crate) fn crash(sink: &str, url: &str, json: bool) -> anyhow::Result<String> {
     let path = format!("/plugins/{sink}/crashes");
-    let answer = runtime()?.block_on(async {
-        tokio::time::timeout(PATIENCE, get(url, &path))
-            .await
-            .unwrap_or_else(|_| bail!("{url} does not answer within {PATIENCE:?}"))
-    })?;
+    let answer = client::get(url, &path)?;
     let reports: Vec<CrashReport> = serde_json::from_slice(&answer).with_context(|| {
         format!("{url}{path} is no list of crash reports: is it of another version?")
     })?;
@@ -59,7 +42,7 @@ pub(crate) fn replay(
         None => "{}".to_owned(),
     };
     privilege::drop_all()?;
-    let replayed = runtime()?.block_on(replay_crash(&report, component, &config))?;
+    let replayed = client::runtime()?.block_on(replay_crash(&report, component, &config))?;
     let mut text = String::new();
     if !replayed.same_component {
         text += "note: the component is another one than the one that crashed\n";
@@ -110,43 +93,13 @@ fn is_named(reference: &str, name: &str) -> bool {
     stem.is_some_and(|stem| stem.to_string_lossy() == name)
 }
 
-fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-}
-
-async fn get(url: &str, path: &str) -> anyhow::Result<Bytes> {
-    let uri: Uri = url.parse().with_context(|| format!("{url:?} is no URL"))?;
-    let Some(authority) = uri.authority().filter(|_| uri.scheme_str() == Some("http")) else {
-        bail!("{url:?} must begin with http:// and a host, like {ADMIN}");
-    };
-    let port = authority.port_u16().unwrap_or(80);
-    let host = authority.host().trim_matches(['[', ']']);
-    let stream = TcpStream::connect((host, port))
-        .await
-        .with_context(|| format!("no agent answers on {url} (give another address by --url)"))?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let talk = async {
-        let request = Request::get(path)
-            .header("host", authority.as_str())
-            .body(Empty::<Bytes>::new())?;
-        let answer = sender.send_request(request).await?;
-        let status = answer.status();
-        let body = Limited::new(answer.into_body(), ANSWER_MAX)
-            .collect()
-            .await
-            .map_err(|error| anyhow::anyhow!("{url}{path}: {error}"))?
-            .to_bytes();
-        if status != StatusCode::OK {
-            bail!("{url}: {}", String::from_utf8_lossy(&body).trim());
-        }
-        Ok(body)
-    };
-    tokio::pin!(talk);
-    tokio::select! {
-        done = &mut talk => done,
-        // Its end may come with the answer.
-        _ = connection => talk.await,
-    }
+/// Machine code of components for an image; how many.
+pub(crate) fn precompile(components: &[PathBuf], folder: &Path) -> anyhow::Result<String> {
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    owlk8s_plugin_host::precompile(components, folder)?;
+    let count = components.len();
+    Ok(format!(
+        "{count} components compiled into {}\n",
+        folder.display()
+    ))
 }

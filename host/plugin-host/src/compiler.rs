@@ -10,11 +10,12 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use thiserror::Error;
 
-use crate::agent::chain;
+use crate::agent::{chain, shipped_name};
 use crate::config::Size;
 use crate::engine;
 use crate::frames::{self, CompileOrder, FrameError, ORDER_MAX};
@@ -63,6 +64,52 @@ fn compile() -> Result<(), CompileError> {
         .and_then(|engine| engine.precompile_component(&component))
         .map_err(CompileError::Compile)?;
     output.write_all(&code).map_err(CompileError::Write)
+}
+
+/// Compiles components for all nodes that this binary may run on, into files of `folder` as an image holds them in
+/// `/usr/lib/owlk8s/compiled`. In this process and without its fences: for components of one's own.
+pub fn precompile(components: &[PathBuf], folder: &Path) -> Result<(), PrecompileError> {
+    let engine = engine::of_images().map_err(PrecompileError::Engine)?;
+    for component in components {
+        let failed = |source| PrecompileError::Component {
+            path: component.clone(),
+            source,
+        };
+        let bytes = std::fs::read(component).map_err(|error| failed(error.into()))?;
+        let code = engine.precompile_component(&bytes).map_err(failed)?;
+        let kept =
+            shipped_name(&bytes, &code).and_then(|name| std::fs::write(folder.join(name), &code));
+        kept.map_err(|source| PrecompileError::Write {
+            folder: folder.to_owned(),
+            source,
+        })?;
+    }
+    Ok(())
+}
+
+/// Why there is no code for an image.
+#[derive(Debug, Error)]
+pub enum PrecompileError {
+    /// The compiler does not know this machine.
+    #[error("cannot make a compiler for this machine: {0:#}")]
+    Engine(wasmtime::Error),
+    /// It cannot be read, or is no component.
+    #[error("cannot compile {}: {source:#}", path.display())]
+    Component {
+        /// As given.
+        path: PathBuf,
+        /// All its causes.
+        source: wasmtime::Error,
+    },
+    /// No room, or not ours.
+    #[error("cannot write into {}", folder.display())]
+    Write {
+        /// As given.
+        folder: PathBuf,
+        /// What the kernel says.
+        #[source]
+        source: io::Error,
+    },
 }
 
 fn file(fd: impl AsFd) -> io::Result<File> {

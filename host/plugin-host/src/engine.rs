@@ -18,11 +18,45 @@ const TICK: Duration = Duration::from_millis(10);
 
 /// The engine for which components are compiled, and that runs them: both must agree in all of it.
 pub(crate) fn of_plugins() -> wasmtime::Result<Engine> {
+    Engine::new(&config())
+}
+
+fn config() -> Config {
     let mut config = Config::new();
     config.epoch_interruption(true);
     config.max_wasm_stack(Limits::STACK.bytes());
+    config
+}
+
+/// As [`of_plugins`], and what it compiles asks of the processor what all servers of a cluster have, and not all that
+/// this machine has: x86-64-v3, or arm64 as it was first. Only compiles.
+pub(crate) fn of_images() -> wasmtime::Result<Engine> {
+    let mut config = config();
+    config.target(&format!("{}-unknown-linux-gnu", std::env::consts::ARCH))?;
+    if cfg!(target_arch = "x86_64") {
+        for flag in V3 {
+            // SAFETY: what it compiles is not run here; who loads it compares these flags with its processor.
+            unsafe { config.cranelift_flag_enable(flag) };
+        }
+    }
     Engine::new(&config)
 }
+
+/// x86-64-v3 (x86-64 psABI, 3.1.1), in cranelift's names.
+const V3: [&str; 12] = [
+    "has_cmpxchg16b",
+    "has_popcnt",
+    "has_sse3",
+    "has_ssse3",
+    "has_sse41",
+    "has_sse42",
+    "has_avx",
+    "has_avx2",
+    "has_bmi1",
+    "has_bmi2",
+    "has_fma",
+    "has_lzcnt",
+];
 
 /// Runs components.
 #[derive(Clone)]

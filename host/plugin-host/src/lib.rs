@@ -50,14 +50,14 @@ pub use authority::{
 };
 pub use call::CrashFrame;
 pub use child::plugin_process;
-pub use compiler::compile_process;
+pub use compiler::{PrecompileError, compile_process, precompile};
 pub use config::{
     BasicAuth, BreakerConfig, Compression, ConfigError, ConfiguredFilter, Endpoint, FileEndpoint,
     FilterConfig, HeaderSource, HttpEndpoint, Limit, Limits, Permissions, PluginConfig,
     PluginsConfig, Secret, SecretSource, ServeEndpoint, SinkConfig, SinkPaths, Size, SocketKind,
     TcpEndpoint, UdpEndpoint, UnixEndpoint, check,
 };
-pub use crash::{CrashReport, ReplayError, Replayed, replay};
+pub use crash::{CrashReport, Redaction, ReplayError, Replayed, Texts, replay};
 pub use owlk8s_pipeline::{BreakerState, LabelSelector, Mode, Select};
 pub use sandbox::{landlock_abi, seal_as_compiler, seal_as_plugins};
 pub use status::{

@@ -9,7 +9,9 @@ use anyhow::{Context, Result};
 
 use crate::compile;
 use crate::deploy;
+use crate::image;
 use crate::plan::Toolchain;
+use crate::reference;
 use crate::run::{announce, human, run};
 use crate::workspace::{cargo, native_target, path};
 
@@ -24,6 +26,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("deploy: the chart and what it renders", |_| {
         deploy::deploy(true)
     }),
+    ("deploy: the alerts", |_| deploy::alerts()),
     ("build: kernel program", compile::ebpf),
     ("lints: kernel program", |_| ebpf_lints()),
     ("lints: plugins", |_| plugin_lints()),
@@ -34,7 +37,16 @@ const CHECKS: &[(&str, Check)] = &[
     ("tests: host, kernel, end to end", |_| {
         host_tests(&["--", &test_threads()])
     }),
+    ("documents: the configuration's reference", |_| {
+        reference::reference(true)
+    }),
+    ("image: starts as the chart says", |_| image_trial()),
 ];
+
+fn image_trial() -> Result<()> {
+    image::archive(None)?;
+    deploy::trial()
+}
 
 /// Runs every check and prints how long each took.
 pub(crate) fn gate(toolchain: Toolchain) -> Result<()> {

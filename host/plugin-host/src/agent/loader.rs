@@ -26,6 +26,7 @@ use tokio::sync::{Mutex as AsyncMutex, OnceCell, Semaphore};
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
+pub(crate) use cache::shipped_name;
 pub(crate) use child::ARTIFACT_MAX;
 
 use super::Program;

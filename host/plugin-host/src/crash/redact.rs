@@ -20,7 +20,7 @@ const VALUE: &str = "(a value of its config)";
 const TRIES: u32 = 64;
 
 /// The names that were met, and what they are called instead.
-pub(super) struct Redaction {
+pub struct Redaction {
     key: [u8; 16],
     names: BTreeMap<String, String>,
     taken: BTreeSet<String>,
@@ -29,7 +29,12 @@ pub(super) struct Redaction {
 }
 
 impl Redaction {
-    pub(super) fn new() -> Self {
+    /// Under a key that nobody will know.
+    #[expect(
+        clippy::new_without_default,
+        reason = "each one has a key of its own: two are not equal"
+    )]
+    pub fn new() -> Self {
         Self {
             key: fastrand::u128(..).to_ne_bytes(),
             names: BTreeMap::new(),
@@ -40,7 +45,7 @@ impl Redaction {
     }
 
     /// A plugin may repeat what its `config` says; a careless one holds a secret.
-    pub(super) fn hide_config(&mut self, config: &str) {
+    pub fn hide_config(&mut self, config: &str) {
         fn texts(value: &serde_json::Value, into: &mut Vec<String>) {
             match value {
                 serde_json::Value::String(text) if text.len() >= VALUE_MIN => {
@@ -57,7 +62,7 @@ impl Redaction {
     }
 
     /// The same counts of other targets.
-    pub(super) fn snapshot(&mut self, mut snapshot: Snapshot) -> Snapshot {
+    pub fn snapshot(&mut self, mut snapshot: Snapshot) -> Snapshot {
         snapshot.node = self.name(&snapshot.node);
         for target in &mut snapshot.targets {
             self.target(target);
@@ -91,7 +96,7 @@ impl Redaction {
     }
 
     /// Another name of the same shape, the same for the same name.
-    fn name(&mut self, name: &str) -> String {
+    pub fn name(&mut self, name: &str) -> String {
         if let Some(known) = self.names.get(name) {
             return known.clone();
         }
@@ -118,7 +123,7 @@ impl Redaction {
     }
 
     /// From ranges that no cluster has: RFC 2544 and RFC 3849.
-    fn address(&mut self, address: IpAddr) -> IpAddr {
+    pub fn address(&mut self, address: IpAddr) -> IpAddr {
         if let Some(known) = self.addresses.get(&address) {
             return *known;
         }
@@ -134,7 +139,7 @@ impl Redaction {
     }
 
     /// For texts that speak of what was met so far.
-    pub(super) fn texts(&self) -> Texts {
+    pub fn texts(&self) -> Texts {
         let names = self.names.iter().filter(|(name, _)| name.len() >= NAME_MIN);
         let mut pairs: Vec<(String, String)> = names
             .map(|(name, new)| (name.clone(), new.clone()))
@@ -155,7 +160,7 @@ impl Redaction {
 }
 
 /// Finds what is to be replaced in texts.
-pub(super) struct Texts {
+pub struct Texts {
     /// None where there are more names than it can hold.
     finder: Option<AhoCorasick>,
     new: Vec<String>,
@@ -163,7 +168,7 @@ pub(super) struct Texts {
 
 impl Texts {
     /// `text` with all that was met replaced, and no value of the `config`.
-    pub(super) fn text(&self, text: &str) -> String {
+    pub fn text(&self, text: &str) -> String {
         match &self.finder {
             Some(finder) => finder.replace_all(text, &self.new),
             None => "(not shown)".to_owned(),

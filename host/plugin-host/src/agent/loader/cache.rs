@@ -7,8 +7,10 @@
 //! belongs to the agent and nobody else may write in it, the plugin process is sealed by landlock without
 //! it, and gets the files as open ones that can only be read. Where one of these does not hold there is no
 //! directory: code is kept in files of memory then, as long as the agent lives, and the log says why.
+//! An image brings the code of its plugins along, in a directory of the same rules that is only read: a node
+//! that starts it compiles nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -29,6 +31,8 @@ use crate::sandbox::landlock_abi;
 
 /// Within the configured directory.
 const OWN_DIR: &str = "compiled";
+/// Beside the shipped plugins, where an image was made with it.
+const SHIPPED: &str = "/usr/lib/owlk8s/compiled";
 /// Of a file's name.
 const EXTENSION: &str = ".cwasm";
 /// Of files in the making, each locked by the agent that makes it; the others are swept when an agent starts.
@@ -52,6 +56,16 @@ pub(super) struct Cache {
     max: Size,
     /// Digest of this binary.
     binary: String,
+    /// What came along with the binary.
+    shipped: Option<Shipped>,
+}
+
+/// Code of the shipped plugins, compiled when the image was made, for this very binary. Only read.
+#[derive(Debug)]
+struct Shipped {
+    dir: PathBuf,
+    /// Digests of code that the plugin process could not use: of another processor, or damaged.
+    bad: Mutex<BTreeSet<String>>,
 }
 
 #[derive(Debug)]
@@ -90,13 +104,13 @@ impl Cache {
         let mut cache = Self::in_memory(config);
         let binary = File::open(program).and_then(|file| digest_of(&file));
         let dir = match (config.cache_dir(), binary) {
-            (None, _) => Err("plugins.cache_dir is empty".to_owned()),
             (_, Err(error)) => Err(format!("cannot read {}: {error}", program.display())),
-            (Some(dir), Ok(binary)) => {
+            (dir, Ok(binary)) => {
                 cache.binary = binary;
-                usable(dir)
+                dir.map_or_else(|| Err("plugins.cache_dir is empty".to_owned()), usable)
             }
         };
+        cache.shipped = Shipped::open(Path::new(SHIPPED));
         match dir {
             Ok(dir) => {
                 sweep(&dir);
@@ -113,16 +127,22 @@ impl Cache {
             place: Place::Memory(Mutex::default()),
             max: config.cache_size,
             binary: String::new(),
+            shipped: None,
         }
     }
 
     /// What was compiled of the component with this digest.
     pub(super) fn get(&self, component: &str) -> Option<Code> {
         let key = self.key(component);
+        let shipped = || self.shipped.as_ref().and_then(|shipped| shipped.get(&key));
+        self.kept(&key).or_else(shipped)
+    }
+
+    fn kept(&self, key: &str) -> Option<Code> {
         match &self.place {
             Place::Memory(held) => {
                 let mut held = lock(held);
-                let held = held.get_mut(&key)?;
+                let held = held.get_mut(key)?;
                 held.used = SystemTime::now();
                 held.code().ok()
             }
@@ -142,6 +162,9 @@ impl Cache {
     /// It is not what its name says, or nothing that wasmtime takes.
     pub(super) fn forget(&self, component: &str, digest: &str) {
         let key = self.key(component);
+        if let Some(shipped) = &self.shipped {
+            shipped.bad().insert(digest.to_owned());
+        }
         match &self.place {
             Place::Memory(held) => {
                 lock(held).retain(|other, held| *other != key || held.digest != digest);
@@ -235,10 +258,53 @@ impl Cache {
     }
 
     fn key(&self, component: &str) -> String {
-        let both = format!("{}\n{component}", self.binary);
-        let mut key = format!("{:x}", Sha256::digest(both));
-        key.truncate(KEY);
-        key
+        key_of(&self.binary, component)
+    }
+}
+
+/// Of the code of a component, for a binary.
+fn key_of(binary: &str, component: &str) -> String {
+    let both = format!("{binary}\n{component}");
+    let mut key = format!("{:x}", Sha256::digest(both));
+    key.truncate(KEY);
+    key
+}
+
+/// As code of a component is named for the binary that runs here, so that the image can bring it along.
+pub(crate) fn shipped_name(component: &[u8], code: &[u8]) -> io::Result<String> {
+    let binary = digest_of(&File::open("/proc/self/exe")?)?;
+    let component = format!("sha256:{:x}", Sha256::digest(component));
+    let key = key_of(&binary, &component);
+    Ok(format!("{key}.{:x}{EXTENSION}", Sha256::digest(code)))
+}
+
+impl Shipped {
+    /// None where there is nothing, or where others than the agent's user may write.
+    fn open(dir: &Path) -> Option<Self> {
+        let metadata = fs::symlink_metadata(dir).ok()?;
+        if let Err(why) = ours(&metadata) {
+            let dir = dir.display();
+            info!("compiled components in {dir} are not used: {why}");
+            return None;
+        }
+        Some(Self {
+            dir: dir.to_owned(),
+            bad: Mutex::default(),
+        })
+    }
+
+    fn get(&self, key: &str) -> Option<Code> {
+        let entry = entries(&self.dir)
+            .into_iter()
+            .find(|entry| entry.key == key)?;
+        if self.bad().contains(&entry.digest) {
+            return None;
+        }
+        open_code(&entry.path, entry.digest).ok()
+    }
+
+    fn bad(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.bad.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -171,3 +171,29 @@ fn files_in_the_making_are_swept_and_foreign_ones_are_left() {
     left.sort();
     assert_eq!(left, ["README", "x.cwasm"]);
 }
+
+#[tokio::test]
+async fn shipped_code_is_used_until_it_is_known_to_be_bad() {
+    let (dir, image) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let name = shipped_name(b"a component", b"its code").unwrap();
+    fs::write(image.path().join(name), b"its code").unwrap();
+    let mut cache = open(dir.path(), 100);
+    cache.shipped = Shipped::open(image.path());
+    let component = format!("sha256:{:x}", Sha256::digest(b"a component"));
+    let code = cache.get(&component).unwrap();
+    let digest = code.digest.clone();
+    assert_eq!(read(code), b"its code");
+    assert!(cache.get("sha256:other").is_none());
+    cache.forget(&component, &digest);
+    assert!(cache.get(&component).is_none(), "it is compiled here");
+    put(&cache, &component, b"better").await;
+    assert_eq!(read(cache.get(&component).unwrap()), b"better");
+}
+
+#[test]
+fn shipped_code_that_others_may_write_is_not_used() {
+    let image = tempfile::tempdir().unwrap();
+    fs::set_permissions(image.path(), Permissions::from_mode(0o777)).unwrap();
+    assert!(Shipped::open(image.path()).is_none());
+    assert!(Shipped::open(&image.path().join("none")).is_none());
+}
