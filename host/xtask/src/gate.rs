@@ -9,7 +9,6 @@ use anyhow::{Context, Result};
 
 use crate::compile;
 use crate::deploy;
-use crate::image;
 use crate::plan::Toolchain;
 use crate::reference;
 use crate::run::{announce, human, run};
@@ -40,13 +39,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("documents: the configuration's reference", |_| {
         reference::reference(true)
     }),
-    ("image: starts as the chart says", |_| image_trial()),
 ];
-
-fn image_trial() -> Result<()> {
-    image::archive(None)?;
-    deploy::trial()
-}
 
 /// Runs every check and prints how long each took.
 pub(crate) fn gate(toolchain: Toolchain) -> Result<()> {

@@ -205,7 +205,7 @@ fn document() -> Result<String> {
         text += "| key | type | default | what |\n|---|---|---|---|\n";
         let defaults = printed
             .get(*place)
-            .filter(|_| *place != "" || heading.is_empty());
+            .filter(|_| !place.is_empty() || heading.is_empty());
         for key in keys {
             let default = defaults.and_then(|table| table.get(&key.name));
             let default = match default {

@@ -30,9 +30,11 @@ pub(crate) fn check_config(
     let mut compiler = Compiler::new();
     compiler.set_default_draft(Draft::V2020_12);
     compiler.use_loader(Box::new(Nowhere));
-    let index = compiler
+    compiler
         .add_resource(URL, schema.clone())
-        .and_then(|()| compiler.compile(URL, &mut schemas))
+        .map_err(|error| of_schema(error.to_string()))?;
+    let index = compiler
+        .compile(URL, &mut schemas)
         .map_err(|error| of_schema(error.to_string()))?;
     let config = Value::Object(config.clone());
     schemas.validate(&config, index).map_err(|error| {
