@@ -99,18 +99,6 @@ pub(crate) const TOOLS: &[Tool] = &[
         Goal::Test,
     ),
     tool(
-        "runc",
-        "runc",
-        "starts the image as the chart says",
-        Goal::Test,
-    ),
-    tool(
-        "/usr/share/containers/seccomp.json",
-        "golang-github-containers-common",
-        "the seccomp profile that a container runtime has by default",
-        Goal::Test,
-    ),
-    tool(
         "nginx",
         "nginx",
         "the server whose own counts are the truth in the end-to-end tests",

@@ -151,7 +151,7 @@ fn guests() -> Vec<Bad> {
         bad("returns-a-gigabyte", huge, Faults, output),
         bad("returns-beyond-memory", PLAIN, Faults, "out of bounds"),
         bad("returns-a-huge-error", PLAIN, Failed, output),
-        bad("returns-neither", PLAIN, Faults, "trapped: "),
+        bad("returns-neither", PLAIN, Failed, "trapped: "),
         bad("returns-nowhere", PLAIN, Faults, "trapped: "),
         bad("logs-no-text", PLAIN, Faults, "trapped: "),
         bad("logs-beyond-memory", PLAIN, Faults, "trapped: "),
@@ -168,7 +168,7 @@ fn guests() -> Vec<Bad> {
             "of-another-version",
             PLAIN,
             Failed,
-            "its imports do not agree with owlk8s:plugin/*@0.1.0",
+            "it imports `owlk8s:plugin/host@0.2.0`",
         ),
         bad("wrong-world", PLAIN, Failed, "is a component of another world"),
     ];
