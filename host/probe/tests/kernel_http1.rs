@@ -374,6 +374,26 @@ fn declined_expectation_leaves_the_connection_wherever_the_next_request_is_cut()
 }
 
 #[test]
+fn declined_expectation_leaves_the_connection_to_a_request_whose_segments_are_reordered() {
+    let ask = b"PUT / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 23\r\n\r\n";
+    let declined = b"HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n";
+    let mut wire = Wire::new();
+    let mut flow = Flow::v4();
+    wire.to_pod(flow.ask(ask));
+    wire.from_pod(flow.answer(declined));
+    let (first, second) = (
+        flow.ask(b"DELE"),
+        flow.ask(b"TE /next HTTP/1.1\r\nHost: a\r\n\r\n"),
+    );
+    wire.to_pod(second);
+    wire.to_pod(first);
+    wire.from_pod(flow.answer(LATER));
+    let seen = wire.seen();
+    assert_counts(&seen, &[(417, 1), (404, 1)]);
+    assert_eq!(seen.method("DELETE", 404), 1);
+}
+
+#[test]
 fn body_that_comes_though_it_was_declined_is_a_body() {
     let sized = b"PUT / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n";
     let chunked = b"PUT / HTTP/1.1\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n";
