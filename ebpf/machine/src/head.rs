@@ -468,10 +468,12 @@ pub(crate) unsafe fn line_end<W: World>(scan: &mut Scan<W>) {
         line::CODING => {
             (*dir).state = state::FIELD;
             let (coding, _) = value_end(dir);
+            // Nothing yet: the value is on the next line (RFC 9112, 5.2).
+            let empty = coding >> 56 == 0;
             let coding = lower(coding);
             if coding >> 8 == word(b"chunked") {
                 (*dir).flags |= flag::CHUNKED;
-            } else if coding != word(b"identity") {
+            } else if !empty && coding != word(b"identity") {
                 // What RFC 2616 called identity is none.
                 (*dir).flags |= flag::CODED;
             }

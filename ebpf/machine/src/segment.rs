@@ -873,7 +873,9 @@ unsafe fn jump<W: World>(scan: &Scan<W>, ahead: u32) -> bool {
     let skippable = (*dir).state == state::IGNORE
         || (*dir).state & state::SKIPS != 0
             && (*dir).state < state::H2_AHEAD
-            && (*dir).left >= u64::from(ahead);
+            && (*dir).left >= u64::from(ahead)
+            // What is in the hole may be the next request's beginning.
+            && !may_be_refused(scan);
     if skippable {
         if (*dir).state == state::H2_SKIP {
             (*dir).left -= u64::from(ahead);

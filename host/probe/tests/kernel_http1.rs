@@ -263,10 +263,43 @@ fn fields_that_only_look_like_framing_frame_nothing() {
 
 #[test]
 fn coding_that_is_none_leaves_the_length_to_frame() {
-    let answer =
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\nContent-Length: 5\r\n\r\nHTTP/";
-    let seen = talk(&[(true, GET), (false, answer), (true, GET), (false, LATER)]);
-    assert_counts(&seen, &[(200, 1), (404, 1)]);
+    for value in [
+        " identity",
+        "Identity \t",
+        "\r\n identity",
+        " \t\r\n\tidentity ",
+        "\r\n \r\n identity",
+        "",
+        " ",
+    ] {
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding:{value}\r\nContent-Length: 5\r\n\r\nHTTP/"
+        );
+        let seen = talk(&[
+            (true, GET),
+            (false, answer.as_bytes()),
+            (true, GET),
+            (false, LATER),
+        ]);
+        assert_counts(&seen, &[(200, 1), (404, 1)]);
+    }
+}
+
+#[test]
+fn coding_that_is_not_chunked_is_read_until_close_on_one_line_or_more() {
+    for value in [" gzip", "\r\n gzip", " gzip,\r\n identity"] {
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding:{value}\r\nContent-Length: 5\r\n\r\nHTTP/"
+        );
+        let seen = talk(&[
+            (true, GET),
+            (false, answer.as_bytes()),
+            (true, GET),
+            (false, LATER),
+        ]);
+        // What follows is of the body.
+        assert_eq!((seen.requests(), seen.in_flight()), (1, 1), "{value:?}");
+    }
 }
 
 #[test]
@@ -338,6 +371,26 @@ fn declined_expectation_leaves_the_connection_wherever_the_next_request_is_cut()
             assert_counts(&seen, &[(417, 1), (404, 1)]);
         }
     }
+}
+
+#[test]
+fn declined_expectation_leaves_the_connection_to_a_request_whose_segments_are_reordered() {
+    let ask = b"PUT / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 23\r\n\r\n";
+    let declined = b"HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n";
+    let mut wire = Wire::new();
+    let mut flow = Flow::v4();
+    wire.to_pod(flow.ask(ask));
+    wire.from_pod(flow.answer(declined));
+    let (first, second) = (
+        flow.ask(b"DELE"),
+        flow.ask(b"TE /next HTTP/1.1\r\nHost: a\r\n\r\n"),
+    );
+    wire.to_pod(second);
+    wire.to_pod(first);
+    wire.from_pod(flow.answer(LATER));
+    let seen = wire.seen();
+    assert_counts(&seen, &[(417, 1), (404, 1)]);
+    assert_eq!(seen.method("DELETE", 404), 1);
 }
 
 #[test]

@@ -273,7 +273,7 @@ impl Reader<'_> {
             if codings.ends_with("chunked") {
                 return self.chunks();
             }
-            if codings != "identity" {
+            if !codings.is_empty() && codings != "identity" {
                 self.at = self.bytes.len();
                 return;
             }
