@@ -178,8 +178,10 @@ unsafe fn is_header(at: *const u8) -> bool {
         3 | 8 => len == 4,
         4 => len < 256 && flags < 2 && stream == 0,
         6 => len == 8 && flags < 2 && stream == 0,
+        // A server may promise before it answers: the first that is seen of it.
+        5 => flags & !(END_HEADERS | PADDED) == 0 && stream & 1 == 1,
         // What goes on with a block cannot be understood without its beginning.
-        5 | 9 => false,
+        9 => false,
         _ => kind <= 0x10 && stream == 0,
     };
     fits && len <= 1 << 14 && stream >> 31 == 0

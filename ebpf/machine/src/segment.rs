@@ -841,7 +841,10 @@ unsafe fn place<W: World>(scan: &Scan<W>, seq: u32, offset: u32, len: u32, stash
         };
         (*dir).flags = flags | flag::TENTATIVE;
         (*dir).first_ns = 0;
-    } else if !stashed && old == 0 && may_be_refused(scan) {
+    } else if !stashed && may_be_refused(scan) {
+        // What is new of it may be behind what is sent again.
+        (*scan.scratch).segment.offset = offset + old;
+        (*scan.scratch).segment.len = new;
         let first = first_word(&*scan.world, scan.scratch);
         if is_request(&*scan.world, scan.scratch, first) {
             head::begin(dir);
