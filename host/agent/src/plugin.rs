@@ -116,7 +116,7 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
-async fn get(url: &str, path: &str) -> anyhow::Result<Bytes> {
+pub(crate) async fn get(url: &str, path: &str) -> anyhow::Result<Bytes> {
     let uri: Uri = url.parse().with_context(|| format!("{url:?} is no URL"))?;
     let Some(authority) = uri.authority().filter(|_| uri.scheme_str() == Some("http")) else {
         bail!("{url:?} must begin with http:// and a host, like {ADMIN}");

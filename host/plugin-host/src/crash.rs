@@ -19,7 +19,7 @@ use crate::config::{Limit, Limits};
 use crate::guest::printable;
 use crate::plugin::Plugin;
 use crate::status::PluginKind;
-use redact::Redaction;
+pub(crate) use redact::Redaction;
 pub use replay::{ReplayError, Replayed, replay};
 
 /// Bytes of a report's snapshot as JSON; targets over it are left out and counted.

@@ -20,7 +20,7 @@ const VALUE: &str = "(a value of its config)";
 const TRIES: u32 = 64;
 
 /// The names that were met, and what they are called instead.
-pub(super) struct Redaction {
+pub(crate) struct Redaction {
     key: [u8; 16],
     names: BTreeMap<String, String>,
     taken: BTreeSet<String>,
@@ -29,7 +29,7 @@ pub(super) struct Redaction {
 }
 
 impl Redaction {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             key: fastrand::u128(..).to_ne_bytes(),
             names: BTreeMap::new(),
@@ -57,7 +57,7 @@ impl Redaction {
     }
 
     /// The same counts of other targets.
-    pub(super) fn snapshot(&mut self, mut snapshot: Snapshot) -> Snapshot {
+    pub(crate) fn snapshot(&mut self, mut snapshot: Snapshot) -> Snapshot {
         snapshot.node = self.name(&snapshot.node);
         for target in &mut snapshot.targets {
             self.target(target);
