@@ -16,8 +16,16 @@ export function validate(config) {
 }
 
 export function format(config, snapshot) {
+  try {
+    return message(JSON.parse(config), snapshot);
+  } finally {
+    snapshot[Symbol.dispose](); // it was lent, and is given back before the call ends
+  }
+}
+
+function message(config, snapshot) {
   if (snapshot.temporality() !== "delta") throw 'this plugin needs mode = "delta"';
-  const limits = { ...DEFAULTS, ...JSON.parse(config) };
+  const limits = { ...DEFAULTS, ...config };
   const services = new Map();
   const totals = snapshot.totals();
   for (const [index, target] of snapshot.targets().entries()) {
@@ -41,8 +49,8 @@ export function format(config, snapshot) {
   setState(new TextEncoder().encode(JSON.stringify(firing)));
   const about = (name) => ({ service: name, ...services.get(name) });
   const { endUnixNs } = snapshot.window();
-  const message = { at_unix_ms: Number(endUnixNs / 1_000_000n), began: began.map(about), ended };
-  return [{ endpoint: "hook", contentType: "application/json", body: new TextEncoder().encode(JSON.stringify(message)) }];
+  const body = { at_unix_ms: Number(endUnixNs / 1_000_000n), began: began.map(about), ended };
+  return [{ endpoint: "hook", contentType: "application/json", body: new TextEncoder().encode(JSON.stringify(body)) }];
 }
 
 function remembered() {

@@ -31,6 +31,9 @@ pub(crate) struct BenchArgs {
     /// For a responder: method and path
     #[arg(long, value_name = "REQUEST", default_value = "GET /")]
     request: String,
+    /// For a responder: a field of the request's head, such as 'accept-encoding: gzip'
+    #[arg(long = "header", value_name = "NAME: VALUE")]
+    headers: Vec<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -160,7 +163,7 @@ pub(crate) fn bench(args: &BenchArgs) -> anyhow::Result<(String, bool)> {
 async fn measure(args: &BenchArgs) -> anyhow::Result<Vec<Line>> {
     let server = StandIn::start(204).await?;
     let mut lines = Vec::new();
-    let asked = run::asked(&args.request, &[])?;
+    let asked = run::asked(&args.request, &args.headers)?;
     let sink = sink(&args.component, &args.sink, Some(&server.url()))?;
     let mut bench = workbench(sink)?;
     bench.validate().await.map_err(anyhow::Error::msg)?;

@@ -216,30 +216,38 @@ fn python(project: &Project) -> anyhow::Result<PathBuf> {
     Ok(made)
 }
 
+/// componentize-js has no program of its own. Its QuickJS back end is smaller and does not give borrowed handles back.
+const COMPONENTIZE_JS: &str = r#"
+import { componentize } from "@bytecodealliance/componentize-js";
+import { writeFile } from "node:fs/promises";
+const [worldName, out, ...disableFeatures] = process.argv.slice(1);
+const { component } = await componentize({ sourcePath: "plugin.js", witPath: "wit", worldName, disableFeatures });
+await writeFile(out, component);
+"#;
+
 fn js(project: &Project) -> anyhow::Result<PathBuf> {
     let mut tools = Tools::of(project);
-    tools.find(
+    let node = tools.find(
         &["node"],
         "Node.js 20 or newer: apt-get install nodejs npm, or https://nodejs.org",
     );
-    let jco = tools.find(&["jco"], "npm install, in the plugin's folder");
+    let engine = "node_modules/@bytecodealliance/componentize-js";
+    if !project.folder.join(engine).is_dir() {
+        let remedy = "npm install, in the plugin's folder";
+        tools.missing.push(format!("{engine}: {remedy}"));
+    }
     tools.all("JavaScript")?;
     let made = made(project)?;
-    let mut build = Command::new(jco);
+    let mut build = Command::new(node);
     build
-        .args(["componentize", "plugin.js", "--wit", "wit", "--world-name"])
-        .arg(project.world.name());
-    if project.world == World::Exporter {
-        build.args(["--disable", "fetch-event"]);
-    } else {
-        build.args([
-            "--backend",
-            "qjs",
-            "--backend-qjs-disable-async",
-            "--backend-qjs-stub-wasi",
-        ]);
+        .args(["--input-type=module", "--eval", COMPONENTIZE_JS, "--"])
+        .arg(project.world.name())
+        .arg(&made);
+    if project.world != World::Exporter {
+        // Pure: nothing of WASI is imported.
+        build.args(["random", "stdio", "clocks", "http", "fetch-event"]);
     }
-    run(build.arg("--out").arg(&made), &project.folder)?;
+    run(&mut build, &project.folder)?;
     Ok(made)
 }
 
@@ -319,6 +327,8 @@ fn go(project: &Project) -> anyhow::Result<PathBuf> {
         Command::new(wasm_tools)
             .args(["component", "new"])
             .arg(&typed)
+            // The adapter needs memory before Go's runtime has begun, and must not ask it for that.
+            .arg("--realloc-via-memory-grow")
             .args([
                 "--adapt",
                 "wasi_snapshot_preview1=wasi_snapshot_preview1.wasm",

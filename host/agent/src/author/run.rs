@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use clap::Args;
 use owlk8s_model::Snapshot;
-use owlk8s_plugin_host::{Asked, Given, PluginKind, Tried};
+use owlk8s_plugin_host::{Asked, Given, Sent, Tried};
 
 use super::{SinkArgs, live, runtime, show, sink, snapshots, workbench};
 use crate::privilege;
@@ -63,11 +63,12 @@ async fn tried(
         say(&mut said)?;
         match given {
             Ok(Given::Payloads(payloads)) => {
-                let (to_deliver, shown) = payloads
+                let (to_deliver, shown): (Vec<Sent>, Vec<Sent>) = payloads
                     .into_iter()
                     .partition(|sent| bench.has_endpoint(&sent.endpoint));
-                crate::print(&show::text(&Given::Payloads(shown)))?;
-                let to_deliver: Vec<owlk8s_plugin_host::Sent> = to_deliver;
+                if to_deliver.is_empty() || !shown.is_empty() {
+                    crate::print(&show::text(&Given::Payloads(shown)))?;
+                }
                 for sent in &to_deliver {
                     let endpoint = &sent.endpoint;
                     said.push(match bench.deliver(sent).await {
@@ -95,9 +96,6 @@ async fn tried(
             cost.host_calls
         ));
         say(&mut said)?;
-    }
-    if bench.kind() == PluginKind::Filter && asked.target != "/" {
-        bail!("--request is for a responder, and this is a filter");
     }
     Ok(whole)
 }

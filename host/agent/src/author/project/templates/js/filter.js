@@ -12,5 +12,6 @@ export function filter(config, snapshot) {
   for (const [index, total] of snapshot.totals().entries()) {
     if (total.requests >= atLeast) busy.push(index);
   }
+  snapshot[Symbol.dispose](); // it was lent, and is given back before the call ends
   return { targets: new Uint32Array(busy), renames: [] };
 }

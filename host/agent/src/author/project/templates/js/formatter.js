@@ -14,5 +14,6 @@ export function format(config, snapshot) {
     const { requests } = totals[index];
     if (requests >= atLeast) text += `${target.namespace}/${target.pod} ${requests}\n`;
   }
+  snapshot[Symbol.dispose](); // it was lent, and is given back before the call ends
   return [{ endpoint: "out", contentType: "text/plain; charset=utf-8", body: new TextEncoder().encode(text) }];
 }

@@ -14,6 +14,7 @@ export function respond(config, request, snapshot) {
     const { requests } = totals[index];
     if (requests >= atLeast) text += `${target.namespace}/${target.pod} ${requests}\n`;
   }
+  snapshot[Symbol.dispose](); // it was lent, and is given back before the call ends
   return {
     status: 200,
     headers: [["content-type", "text/plain; charset=utf-8"]],
