@@ -45,7 +45,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{/* The configuration file. */}}
 {{- define "owlk8s.config" -}}
 {{- $probe := dict "include_probes" .Values.probe.includeProbes "client" .Values.probe.client "targets" .Values.probe.targets "rows" .Values.probe.rows "connections" .Values.probe.connections -}}
-{{- $config := dict "interval" .Values.interval "admin" (dict "listen" .Values.admin.listen) "probe" $probe "discovery" (dict "kubernetes" (dict "include" .Values.discovery.include)) -}}
+{{- $config := dict "interval" .Values.interval "log" .Values.logLevel "admin" (dict "listen" .Values.admin.listen) "probe" $probe "discovery" (dict "kubernetes" (dict "include" .Values.discovery.include)) -}}
 {{- $dirs := list -}}
 {{- range .Values.plugins }}{{- $dirs = append $dirs (printf "/etc/owlk8s/plugins/%s" .name) -}}{{- end -}}
 {{- $plugins := dict "cache_dir" "/var/cache/owlk8s" "state_dir" (ternary "/var/lib/owlk8s" "" (ne .Values.stateDir "")) -}}

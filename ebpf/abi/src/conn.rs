@@ -12,6 +12,8 @@ pub const WINDOW: usize = 512;
 pub const STASH_SEGMENTS: usize = 16;
 /// Bytes kept of each of them; the rest of a longer one must be skippable.
 pub const STASH_BYTES: usize = 2048;
+/// Fragments of a datagram that are kept when they come before its first.
+pub const EARLY_FRAGMENTS: u32 = 8;
 
 /// Key of map `CONNS`. IPv4 addresses are in the first word, the others zero.
 #[repr(C)]
@@ -222,10 +224,18 @@ pub mod flag {
     pub const TENTATIVE: u16 = 512;
     /// The request's head is still open and its entry may yet become a probe.
     pub const HEAD: u16 = 1024;
-    /// `next` is a guess: no segment of this direction was read.
+    /// `next` is a guess: no segment of this direction was read, and the first that begins a message tells.
     pub const GUESS: u16 = 4096;
     /// No byte of the expected body has come.
     pub const UNTOUCHED: u16 = 2048;
+}
+
+/// Values of [`Conn::early`]: what is known of the message in the direction of the requests that is no request yet.
+pub mod early {
+    /// The request whose first line is still coming has been answered and counted already.
+    pub const ANSWERED: u32 = 1;
+    /// It was no request at all, or the rest of its first line was in a hole: an answer to it counts all the same.
+    pub const UNREADABLE: u32 = 2;
 }
 
 /// Bits of [`Conn::signs`].
@@ -256,7 +266,7 @@ pub struct Conn {
     pub id: u64,
     /// Clock at the last segment with payload, a second late at the most.
     pub last_seen_ns: u64,
-    /// 1: the request whose first line is still coming has been answered and counted already.
+    /// See [`early`].
     pub early: u32,
     /// One past the last request that found `fifo` full: those before it may be in `STREAMS`, at [`Conn::over_key`].
     pub over: u32,
@@ -315,28 +325,48 @@ pub mod edge {
     pub const ANSWERS: u32 = 2;
     /// Both are where they ended.
     pub const ENDED: u32 = 4;
+    /// The pod opened the connection: what comes to it are answers.
+    pub const BY_POD: u32 = 8;
 }
 
-/// Key of map `STASH`.
+/// Key of map `STASH`: a segment of a connection, or a fragment whose datagram's first is still to come.
 #[repr(C)]
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug)]
 pub struct StashKey {
-    /// [`Conn::id`], with bit 63 for the answers' direction.
+    /// [`Conn::id`], with bit 63 for the answers' direction; or [`FragKey::id_in_stash`].
     pub conn: u64,
-    /// 0..[`STASH_SEGMENTS`].
+    /// 1 << 0..[`STASH_SEGMENTS`]; or 0..[`EARLY_FRAGMENTS`], with [`StashKey::of_slot`].
     pub index: u64,
+}
+
+impl StashKey {
+    /// The upper half of a fragment's `index`.
+    #[inline(always)]
+    pub const fn of_slot(slot: u32) -> u64 {
+        (slot as u64 + 1) << 32
+    }
+
+    /// Of a fragment the slot of its target; None for a segment.
+    pub const fn slot(self) -> Option<u32> {
+        ((self.index >> 32) as u32).checked_sub(1)
+    }
 }
 
 /// Value of map `STASH`: a segment beyond a hole.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Stash {
-    /// Its sequence number.
+    /// Its sequence number; a fragment's offset.
     pub seq: u32,
-    /// Its length; more than is in `data` when it was longer than [`STASH_BYTES`].
+    /// Its length; more than is in `data` when it was longer than [`STASH_BYTES`]. A fragment's has [`Stash::LAST`], too.
     pub len: u32,
     /// The first bytes.
     pub data: [u64; STASH_BYTES / 8],
+}
+
+impl Stash {
+    /// Bit of `len`: no fragment follows.
+    pub const LAST: u32 = 1 << 31;
 }
 
 /// Key of map `STREAMS`.
@@ -363,7 +393,7 @@ pub struct StreamValue {
     pub answered: u32,
 }
 
-/// Key of map `FRAGS`: a datagram whose first fragment was seen.
+/// Key of map `FRAGS`: a datagram of which a fragment was seen.
 #[repr(C)]
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug)]
 pub struct FragKey {
@@ -375,6 +405,22 @@ pub struct FragKey {
     pub source: [u32; 4],
     /// Destination address.
     pub destination: [u32; 4],
+}
+
+impl FragKey {
+    /// [`StashKey::conn`] of its fragments: as good as different for each datagram, and no connection's.
+    #[inline(always)]
+    pub const fn id_in_stash(&self) -> u64 {
+        const fn mixed(hash: u64, word: u32) -> u64 {
+            (hash ^ word as u64)
+                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                .rotate_left(29)
+        }
+        let [s0, s1, s2, s3] = self.source;
+        let [d0, d1, d2, d3] = self.destination;
+        let hash = mixed(mixed(mixed(mixed(self.id as u64, s0), s1), s2), s3);
+        mixed(mixed(mixed(mixed(hash, d0), d1), d2), d3) & (u64::MAX >> 1)
+    }
 }
 
 /// Value of map `FRAGS`.
@@ -391,6 +437,8 @@ pub struct FragValue {
     pub ack: u32,
     /// TCP flags.
     pub flags: u32,
+    /// Fragments that came before the first and are kept; then nothing else here is known.
+    pub early: u32,
 }
 
 /// A TCP segment: who, where in the stream, and where its payload is in the packet.
@@ -433,14 +481,22 @@ pub struct Scratch {
     pub loaded: u32,
     /// Zero, which only the machine knows: see its `verifier::forget`.
     pub zero: u32,
+    /// Not 0: the direction in hand is that of the answers. Here the verifier knows nothing of it whatever was asked of it before.
+    pub answers: u32,
     /// What is read next: private to the machine.
     pub turn: u32,
     /// The kept segment that is looked at next, as a bit.
     pub bit: u32,
     /// Kept segments looked at since one was read.
     pub idle: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Fragments that came before the packet, the first of their datagram.
+    pub early: u32,
+    /// Where they are, the first of them.
+    pub early_key: StashKey,
+    /// Sequence number of the byte at fragment offset 0.
+    pub early_seq: u32,
+    /// The packet's TCP flags, if it were whole.
+    pub early_flags: u32,
     /// The first bytes of something, to be looked at apart from the window.
     pub peek: [u64; 4],
     /// The packet as a segment.

@@ -86,10 +86,6 @@ pub struct Slot {
     pub holes: u64,
     /// Connections whose first bytes to the pod are a TLS record.
     pub tls: u64,
-    /// Started and never answered.
-    pub aborted: u64,
-    /// Of these, kubelet probes.
-    pub probe_aborted: u64,
     /// In slot 0, which no target has: rows that the kernel program made in `ROW_INDEX`. The host reads that table only
     /// when this has changed.
     pub rows_made: u64,
@@ -97,6 +93,10 @@ pub struct Slot {
     pub heard: u32,
     /// Connections that were accepted and whose SYN was not seen: their packets to the pod go another way.
     pub unheard: u32,
+    /// Acknowledgements by peers of what the pod was not seen to send: its packets go another way. Evidence, as before.
+    pub unsent: u64,
+    /// Zero. Up to here is one cache line, which each packet reads: nothing in it is written often.
+    pub reserved: u64,
     /// By [`Loss`].
     pub losses: [u64; Loss::COUNT],
     /// What is written with each request: CPU `n` writes to element `n % SHARDS`.
@@ -118,8 +118,12 @@ pub struct SlotShard {
     pub duration_last_ns: u64,
     /// Monotonic clock when it was counted: the latest of all shards is the target's.
     pub duration_last_at_ns: u64,
+    /// Started and never answered.
+    pub aborted: u64,
+    /// Of these, kubelet probes.
+    pub probe_aborted: u64,
     /// Zero.
-    pub reserved: [u64; 4],
+    pub reserved: [u64; 2],
 }
 
 /// What was seen and not counted, and why: index into [`Slot::losses`].

@@ -250,13 +250,21 @@ unsafe fn add_to<W: World>(world: &W, index: u32, duration_ns: u64) -> bool {
 /// `why` of [`drain`] for requests that nobody answered.
 pub const ABORTED: u32 = u32::MAX;
 
+/// `n` requests, of which `probes` were kubelet probes, will not be answered any more.
+#[inline(always)]
+pub(crate) unsafe fn abort<W: World>(world: &W, slot: *mut Slot, n: u64, probes: u64) {
+    let shard = shard(world, slot);
+    add(&raw mut (*shard).aborted, n);
+    add(&raw mut (*shard).probe_aborted, probes);
+}
+
 /// Nothing more will be answered: all that waits is aborted, or lost as `why`, evicted or [`Loss::Desync`], says. The caller holds the
 /// answers' lock.
 ///
 /// # Safety
 /// As [`World`] says of its pointers.
 #[inline(always)]
-pub unsafe fn drain(conn: *mut Conn, slot: *mut Slot, why: u32) {
+pub unsafe fn drain<W: World>(world: &W, conn: *mut Conn, slot: *mut Slot, why: u32) {
     let (head, mut tail) = ((*conn).requests.passed, (*conn).answers.passed);
     let all = u64::from((*conn).outstanding());
     let probes = u64::from((*conn).probes);
@@ -286,8 +294,7 @@ pub unsafe fn drain(conn: *mut Conn, slot: *mut Slot, why: u32) {
     }
     let lost = (&raw mut (*slot).losses).cast::<u64>();
     if why == ABORTED {
-        add(&raw mut (*slot).aborted, all);
-        add(&raw mut (*slot).probe_aborted, probes);
+        abort(world, slot, all, probes);
     } else if why == Loss::Evicted as u32 {
         add(chosen(lost.add(Loss::Evicted as usize)), all);
     } else {

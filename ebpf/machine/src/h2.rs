@@ -11,9 +11,10 @@ use owlk8s_ebpf_abi::{
 use crate::World;
 use crate::bytes::{mask, word};
 use crate::count::{self, lose};
-use crate::cpu::{add, add_u32};
+use crate::cpu::{add_u32, unlock};
 use crate::head::first_byte;
 use crate::scan::{Scan, WINDOW_READ, lost, state, window};
+use crate::segment::lock;
 use crate::verifier::{fence, masked};
 
 /// Length of a frame header.
@@ -58,7 +59,7 @@ mod item {
 }
 
 /// Reads what the window holds next, or skips what is to be skipped: of the window, or of what is not loaded where `how`
-/// has [`WINDOW_READ`].
+/// is [`WINDOW_READ`].
 ///
 /// # Safety
 /// As [`World`] says of its pointers.
@@ -70,8 +71,8 @@ pub unsafe fn step<W: World>(
     cursor: *mut Scratch,
     how: u32,
 ) {
-    let scan = &mut Scan::new(world, conn, slot, cursor, how);
-    if how & WINDOW_READ != 0 {
+    let scan = &mut Scan::apart(world, conn, slot, cursor);
+    if how == WINDOW_READ {
         let remain = (*cursor).remain;
         let n = skip(scan, remain);
         (*cursor).offset += n;
@@ -106,7 +107,7 @@ unsafe fn frame<W: World>(scan: &mut Scan<W>, at: *const u8, avail: u32) {
     );
     let stream = (byte(5) << 24 | byte(6) << 16 | byte(7) << 8 | byte(8)) & 0x7fff_ffff;
     if (*dir).flags & (flag::FIRST | flag::TENTATIVE) != 0 {
-        if kind > 0x10 || len > 1 << 20 {
+        if !is_header(at) {
             return lost(scan);
         }
         (*dir).flags &= !(flag::FIRST | flag::TENTATIVE);
@@ -158,6 +159,46 @@ unsafe fn frame<W: World>(scan: &mut Scan<W>, at: *const u8, avail: u32) {
     }
     (*dir).first_ns = 0;
     skip_frame(dir, len);
+}
+
+/// Whether these nine bytes are a frame's header, as far as they tell (RFC 9113, 6).
+#[inline(always)]
+unsafe fn is_header(at: *const u8) -> bool {
+    let byte = |n: usize| u32::from(*at.add(n));
+    let (len, kind, flags) = (
+        byte(0) << 16 | byte(1) << 8 | byte(2),
+        byte(3),
+        byte(4) as u8,
+    );
+    let stream = byte(5) << 24 | byte(6) << 16 | byte(7) << 8 | byte(8);
+    let fits = match kind {
+        0 => flags & !(END_STREAM | PADDED) == 0 && stream != 0,
+        1 => flags & !(END_STREAM | END_HEADERS | PADDED | PRIORITY) == 0 && stream & 1 == 1,
+        2 => len == 5,
+        3 | 8 => len == 4,
+        4 => len < 256 && flags < 2 && stream == 0,
+        6 => len == 8 && flags < 2 && stream == 0,
+        // A server may promise before it answers: the first that is seen of it.
+        5 => flags & !(END_HEADERS | PADDED) == 0 && stream & 1 == 1,
+        // What goes on with a block cannot be understood without its beginning.
+        9 => false,
+        _ => kind <= 0x10 && stream == 0,
+    };
+    fits && len <= 1 << 14 && stream >> 31 == 0
+}
+
+/// Whether a connection can be joined at this frame, whose beginning was not seen: one that random bytes seldom make.
+#[inline(always)]
+pub(crate) unsafe fn may_join(at: *const u8) -> bool {
+    let (kind, flags) = (*at.add(3), *at.add(4));
+    let whole = kind == 1 && flags & END_HEADERS != 0 && *at.add(5) == 0;
+    (whole || matches!(kind, 2 | 3 | 4 | 6 | 8)) && is_header(at)
+}
+
+/// Where segments begin is not where messages do: whether HTTP/2 goes on here.
+#[inline(always)]
+pub(crate) unsafe fn goes_on(at: *const u8, avail: u32) -> bool {
+    avail >= HEADER && may_join(at)
 }
 
 /// The rest of the frame is of no interest.
@@ -685,9 +726,23 @@ unsafe fn end_stream<W: World>(scan: &mut Scan<W>, stream: u32) {
     }
 }
 
-/// RST_STREAM from either side.
+/// RST_STREAM from either side. Under the lock of the answers, whoever sent it: an answer may be at work on the stream.
 #[inline(never)]
 unsafe fn reset<W: World>(scan: &mut Scan<W>, stream: u32) {
+    if scan.answers() {
+        return close_reset(scan, stream);
+    }
+    let answers = &raw mut (*scan.conn).answers;
+    if lock::<W>(scan.conn, answers, &(*scan.scratch).key) {
+        close_reset(scan, stream);
+        unlock(&raw mut (*answers).lock);
+    } else {
+        lose(scan.slot, Loss::Contended, 1);
+    }
+}
+
+#[inline(never)]
+unsafe fn close_reset<W: World>(scan: &mut Scan<W>, stream: u32) {
     let key = stream_key(scan, stream);
     let Some(open) = (*scan.world).stream(&key) else {
         return;
@@ -696,10 +751,6 @@ unsafe fn reset<W: World>(scan: &mut Scan<W>, stream: u32) {
     (*scan.world).close_stream(&key);
     if answered == 0 {
         waits_no_more(scan.conn, request);
-        add(&raw mut (*scan.slot).aborted, 1);
-        add(
-            &raw mut (*scan.slot).probe_aborted,
-            u64::from(request.probe()),
-        );
+        count::abort(&*scan.world, scan.slot, 1, u64::from(request.probe()));
     }
 }

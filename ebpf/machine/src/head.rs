@@ -1,14 +1,14 @@
 //! HTTP/1 messages: start lines, the few fields that framing needs, and what follows a head (RFC 9112).
 
-use owlk8s_ebpf_abi::{Dir, Loss, METHOD_OTHER, Pending, flag};
+use owlk8s_ebpf_abi::{Dir, Loss, METHOD_OTHER, Pending, early, flag};
 
-use crate::World;
 use crate::bytes::{find, first, index, is_token, lower, mask, word};
 use crate::count::{self, lose};
 use crate::cpu::read_u64;
 use crate::scan::{Scan, begin_line, carry, line, lost, state};
 use crate::segment::seen;
-use crate::verifier::{fence, forget_word};
+use crate::verifier::{fence, forget, forget_word};
+use crate::{World, h2};
 
 /// Bytes of a line's start that are looked at together; a line that is cut before is carried over.
 const START: u32 = 24;
@@ -89,7 +89,12 @@ pub(crate) unsafe fn request<W: World>(scan: &mut Scan<W>, at: *const u8, avail:
         return advance(scan, 1);
     }
     if !is_token(c) {
-        return lost(scan);
+        if (*dir).flags & flag::TENTATIVE != 0 && h2::goes_on(at, avail) {
+            (*scan.conn).mode = 2;
+            (*dir).state = state::H2_FRAME;
+            return;
+        }
+        return malformed(scan);
     }
     first_byte(scan);
     if !enough(at, avail) {
@@ -110,7 +115,7 @@ pub(crate) unsafe fn request<W: World>(scan: &mut Scan<W>, at: *const u8, avail:
         (other as u8, other >> 8)
     };
     if len == 0 || len > avail {
-        return lost(scan);
+        return malformed(scan);
     }
     if w0 == word(b"PRI * HT") {
         return preface(scan, at, avail);
@@ -121,25 +126,36 @@ pub(crate) unsafe fn request<W: World>(scan: &mut Scan<W>, at: *const u8, avail:
     advance(scan, len);
 }
 
+/// What was sent is no request. A server may say so all the same, and that is an answer (RFC 9112, 3).
+#[inline(always)]
+unsafe fn malformed<W: World>(scan: &mut Scan<W>) {
+    let conn = scan.conn;
+    if (*scan.dir).flags & flag::TENTATIVE == 0 && (*conn).early == 0 {
+        (*conn).early = early::UNREADABLE;
+    }
+    lost(scan);
+}
+
 /// Number of a method that is not among the frequent, in the lower eight bits, and its length with the space
 /// above; length 0: no method at all.
 #[inline(never)]
 unsafe fn other_method<W: World>(scan: &Scan<W>, at: *const u8) -> u32 {
     let (w0, w1, w2) = (read_u64(at), read_u64(at.add(8)), read_u64(at.add(16)));
-    let (s0, s1, s2) = (find(w0, b' '), find(w1, b' '), find(w2, b' '));
-    let len = if s0 != 0 {
-        index(s0)
-    } else if s1 != 0 {
-        8 + index(s1)
-    } else if s2 != 0 {
-        16 + index(s2)
-    } else if newline_before(at, START) < START {
-        return 0;
-    } else {
-        // A longer one than anybody has: the line's end tells whether it is a request line.
-        return START << 8 | u32::from(METHOD_OTHER);
+    // What ends a token: of a method a space, of a field's name a colon, since "X: GET / HTTP/1.1" may begin a segment, too.
+    let ends = |word| find(word, b' ') | find(word, b':') | find(word, b'\n');
+    let (before, word, end) = match (ends(w0), ends(w1), ends(w2)) {
+        (0, 0, 0) => {
+            // A longer one than anybody has: the line's end tells whether it is a request line.
+            return START << 8 | u32::from(METHOD_OTHER);
+        }
+        (0, 0, end) => (16, w2, end),
+        (0, end, _) => (8, w1, end),
+        (end, _, _) => (0, w0, end),
     };
-    if newline_before(at, len) < len {
+    let place = index(end);
+    let word = forget_word(scan.scratch, word >> ((place * 8) & 63));
+    let len = forget(scan.scratch, before + place);
+    if word as u8 != b' ' {
         return 0;
     }
     if len > 16 {
@@ -251,6 +267,12 @@ pub(crate) unsafe fn field<W: World>(scan: &mut Scan<W>, at: *const u8, avail: u
     }
     match c | 0x20 {
         b'c' | b't' | b'u' | b'e' => {}
+        // The value goes on (RFC 9112, 5.2): of these lines it matters.
+        _ if is_blank(c) && (*dir).line == line::CODING => return begin_line(dir, line::CODING),
+        _ if is_blank(c) && (*dir).line == line::LENGTH => {
+            (*dir).state = state::LENGTH;
+            return length(scan, at, avail);
+        }
         _ => return begin_line(dir, line::OTHER),
     }
     if !enough(at, avail) {
@@ -334,14 +356,31 @@ unsafe fn known_field<W: World>(scan: &mut Scan<W>, at: *const u8, avail: u32, w
         name if name & mask(7) == word(b"expect:") && !scan.answers() => {
             (*dir).flags |= flag::EXPECT
         }
-        name if name == word(b"upgrade:")
-            && (lower(w1) & mask(4) == word(b" h2c") || lower(w1) & mask(3) == word(b"h2c")) =>
-        {
-            (*dir).flags |= flag::H2C
-        }
+        name if name == word(b"upgrade:") && begins_h2c(w1) => (*dir).flags |= flag::H2C,
         _ => {}
     }
     begin_line(dir, line::OTHER);
+}
+
+/// Whether the first protocol of an Upgrade's value is h2c (RFC 7540, 3.2).
+#[inline(always)]
+fn begins_h2c(value: u64) -> bool {
+    let value = if is_blank(value as u8) {
+        value >> 8
+    } else {
+        value
+    };
+    let value = if is_blank(value as u8) {
+        value >> 8
+    } else {
+        value
+    };
+    lower(value) & mask(3) == word(b"h2c") && !is_token((value >> 24) as u8)
+}
+
+#[inline(always)]
+const fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
 }
 
 /// Bytes of Content-Length's value that one step looks at.
@@ -367,7 +406,8 @@ pub(crate) unsafe fn length<W: World>(scan: &mut Scan<W>, at: *const u8, avail: 
             b' ' | b'\t' => {}
             // The line's end, or a list of equal values (RFC 9112, 6.3): the first stands for all.
             _ => {
-                begin_line(dir, line::OTHER);
+                let whole = (*dir).flags & flag::LENGTH != 0;
+                begin_line(dir, if whole { line::OTHER } else { line::LENGTH });
                 break;
             }
         }
@@ -394,13 +434,29 @@ pub(crate) unsafe fn chunk<W: World>(scan: &mut Scan<W>, at: *const u8) {
     (*dir).left = (*dir).left << 4 | u64::from(digit);
 }
 
-/// Blanks behind a transfer coding that are looked over.
+/// Blanks behind a value that are looked over.
 const BLANKS: u32 = 5;
 
 /// The bits of a line's end, which is one byte or two.
 #[inline(always)]
 const fn end_bits(high: u64) -> u32 {
     if (high >> 48) as u8 == b'\r' { 16 } else { 8 }
+}
+
+/// The last eight bytes of the line's value, and the one in front of them. Blanks may follow it (RFC 9112, 3 and 5).
+#[inline(always)]
+unsafe fn value_end(dir: *const Dir) -> (u64, u8) {
+    let [low, high] = (*dir).tail;
+    let bits = end_bits(high);
+    let (mut last, mut before) = (high << bits | low >> (64 - bits), low << bits);
+    let mut blanks = 0;
+    while blanks < BLANKS && is_blank((last >> 56) as u8) {
+        last = last << 8 | before >> 56;
+        before <<= 8;
+        fence(dir);
+        blanks += 1;
+    }
+    (last, (before >> 56) as u8)
 }
 
 /// A line is complete, and `tail` holds its last bytes, the line feed included.
@@ -411,23 +467,25 @@ pub(crate) unsafe fn line_end<W: World>(scan: &mut Scan<W>) {
         line::REQUEST | line::STATUS => start_line(scan),
         line::CODING => {
             (*dir).state = state::FIELD;
-            let [mut low, high] = (*dir).tail;
-            let bits = end_bits(high);
-            let last = high << bits | low >> (64 - bits);
-            let mut coding = last;
-            // Blanks may follow a value (RFC 9112, 5).
-            let mut blanks = 0;
-            while blanks < BLANKS && matches!((coding >> 56) as u8, b' ' | b'\t') {
-                coding = coding << 8 | low >> (56 - bits) & 0xff;
-                low <<= 8;
-                fence(dir);
-                blanks += 1;
+            let (coding, _) = value_end(dir);
+            // Nothing yet: the value is on the next line (RFC 9112, 5.2).
+            let empty = coding >> 56 == 0;
+            let coding = lower(coding);
+            if coding >> 8 == word(b"chunked") {
+                (*dir).flags |= flag::CHUNKED;
+            } else if !empty && coding != word(b"identity") {
+                // What RFC 2616 called identity is none.
+                (*dir).flags |= flag::CODED;
             }
-            let chunked = lower(coding) >> 8 == word(b"chunked");
-            (*dir).flags |= if chunked { flag::CHUNKED } else { flag::CODED };
         }
-        line::CHUNK if (*dir).left == 0 => (*dir).state = state::TRAILER,
-        line::CHUNK => (*dir).state = state::CHUNK_DATA,
+        line::CHUNK => {
+            (*dir).flags &= !flag::UNTOUCHED;
+            (*dir).state = if (*dir).left == 0 {
+                state::TRAILER
+            } else {
+                state::CHUNK_DATA
+            };
+        }
         line::CHUNK_END => {
             (*dir).state = state::CHUNK;
             (*dir).left = 0;
@@ -451,23 +509,25 @@ unsafe fn start_line<W: World>(scan: &mut Scan<W>) {
 #[inline(always)]
 unsafe fn request_line<W: World>(scan: &mut Scan<W>) {
     let dir = scan.dir;
-    let [low, high] = (*dir).tail;
-    let bits = end_bits(high);
-    // The line's last eight bytes, and the one in front of them.
-    let last = high << bits | low >> (64 - bits);
-    let before = (low << bits >> 56) as u8;
-    let minor = (last >> 56) as u8;
-    if last & mask(7) != word(b"HTTP/1.") || !minor.is_ascii_digit() || before != b' ' {
-        return lost(scan);
+    let (last, before) = value_end(dir);
+    let (major, dot, minor) = ((last >> 40) as u8, (last >> 48) as u8, (last >> 56) as u8);
+    // Any version: a server that does not know it says so in one that it knows.
+    let version = major.is_ascii_digit() && dot == b'.' && minor.is_ascii_digit();
+    if last & mask(5) != word(b"HTTP/") || !version || !is_blank(before) {
+        return malformed(scan);
     }
     (*dir).flags = (*dir).flags & (flag::FIN | flag::ENDED) | flag::HEAD;
     (*dir).state = state::FIELD;
-    if (*scan.conn).early != 0 {
+    let early = (*scan.conn).early;
+    if early != 0 {
         (*scan.conn).early = 0;
-        (*dir).flags &= !flag::HEAD;
-        return;
+        if early == early::ANSWERED {
+            (*dir).flags &= !flag::HEAD;
+            return;
+        }
     }
-    let request = Pending::new((*dir).first_ns, (*dir).method, minor == b'0');
+    let http10 = major == b'1' && minor == b'0';
+    let request = Pending::new((*dir).first_ns, (*dir).method, http10);
     count::push(&*scan.world, scan.conn, scan.slot, request);
 }
 
@@ -508,17 +568,28 @@ unsafe fn status_line<W: World>(scan: &mut Scan<W>) {
     );
 }
 
-/// The request that is answered before its first line is complete (408, 414), if there is one.
+/// What is answered and was no request yet: its first line is not complete (408, 414), or is none (400).
 #[inline(always)]
 unsafe fn early<W: World>(scan: &Scan<W>) -> Option<Pending> {
     let conn = scan.conn;
     let requests = &raw const (*conn).requests;
-    let in_line = (*requests).state == state::LINE && (*requests).line == line::REQUEST;
-    let begun = in_line || (*requests).state == state::START && (*requests).carry_len != 0;
-    if !begun || (*conn).early != 0 {
+    if (*conn).early == early::UNREADABLE {
+        (*conn).early = 0;
+        count::start(&*scan.world, scan.slot);
+        let began = (*requests).first_ns;
+        // Its first byte may be a token's no more than the rest.
+        let began = if began != 0 {
+            began
+        } else {
+            (*scan.dir).first_ns
+        };
+        return Some(Pending::new(began, METHOD_OTHER, false));
+    }
+    let in_line = (*requests).state == state::LINE;
+    if !has_begun(requests) || (*conn).early != 0 {
         return None;
     }
-    (*conn).early = 1;
+    (*conn).early = early::ANSWERED;
     count::start(&*scan.world, scan.slot);
     let method = if in_line {
         (*requests).method
@@ -526,6 +597,13 @@ unsafe fn early<W: World>(scan: &Scan<W>) -> Option<Pending> {
         METHOD_OTHER
     };
     Some(Pending::new((*requests).first_ns, method, false))
+}
+
+/// Whether a request has begun whose first line is not complete.
+#[inline(always)]
+pub(crate) unsafe fn has_begun(requests: *const Dir) -> bool {
+    (*requests).state == state::LINE && (*requests).line == line::REQUEST
+        || (*requests).state == state::START && (*requests).carry_len != 0
 }
 
 /// The head is complete: what comes next (RFC 9112, 6.3).
@@ -554,6 +632,7 @@ pub(crate) unsafe fn head_end<W: World>(scan: &mut Scan<W>) {
     if flags & flag::CHUNKED != 0 {
         (*dir).state = state::CHUNK;
         (*dir).left = 0;
+        (*dir).flags |= flag::UNTOUCHED;
     } else if flags & flag::LENGTH != 0 && flags & flag::CODED == 0 {
         if (*dir).left == 0 {
             return begin(dir);

@@ -68,7 +68,8 @@ pub trait World {
 
     /// A connection's state.
     fn conn(&self, key: &ConnKey) -> Option<*mut Conn>;
-    /// Enters a connection, evicting the oldest where the table is full. None: it cannot be entered.
+    /// Enters a connection, evicting the oldest where the table is full; the one that is there, where another CPU was faster.
+    /// None: it cannot be entered.
     unsafe fn insert_conn(&self, key: &ConnKey, conn: *const Conn) -> Option<*mut Conn>;
     /// Forgets a connection.
     fn remove_conn(&self, key: &ConnKey);
@@ -106,7 +107,7 @@ pub trait World {
     /// [`frame`].
     unsafe fn frame(&self, conn: *mut Conn, how: u32);
     /// [`drain`].
-    unsafe fn drain(&self, conn: *mut Conn, slot: *mut Slot, why: u32);
+    unsafe fn drain(&self, conn: *mut Conn, why: u32);
 
     /// Calls [`turn`] until it says that it is done.
     unsafe fn turns(scan: &mut Scan<Self>)
@@ -129,5 +130,5 @@ pub use cpu::add;
 pub use h2::step as frame;
 pub use packet::parse;
 pub use scan::Scan;
-pub use segment::{Spin, observe, turn};
+pub use segment::{Spin, evict, observe, turn};
 pub use verifier::chosen;

@@ -1,6 +1,9 @@
 //! From an IP packet to a TCP segment: RFC 791, RFC 8200, RFC 9293.
 
-use owlk8s_ebpf_abi::{FragKey, FragValue, Loss, Scratch, Segment, Slot, WINDOW};
+use owlk8s_ebpf_abi::{
+    EARLY_FRAGMENTS, FragKey, FragValue, Loss, STASH_BYTES, Scratch, Segment, Slot, Stash,
+    StashKey, WINDOW,
+};
 
 use crate::World;
 use crate::count::lose;
@@ -87,6 +90,7 @@ pub unsafe fn parse<W: World>(
     let header = (&raw mut (*scratch).window).cast::<u8>();
     let loaded = load(world, header);
     (*scratch).loaded = if loaded == HEADERS { 0 } else { loaded };
+    (*scratch).early = 0;
     // The last fragment of an IPv4 datagram may be shorter than a TCP header.
     let short = loaded < HEADERS;
     let datagram = if loaded < 20 {
@@ -112,7 +116,7 @@ pub unsafe fn parse<W: World>(
     let loaded = forget(scratch, loaded);
     let short = loaded < HEADERS;
     if datagram.fragment != 0 {
-        return later_fragment(world, slot_id, slot, &datagram, segment);
+        return later_fragment(world, scratch, slot_id, slot, &datagram);
     }
     if short || !tcp(world, scratch, loaded, &datagram, segment) {
         if datagram.more != 0 {
@@ -121,20 +125,7 @@ pub unsafe fn parse<W: World>(
         return false;
     }
     if datagram.more != 0 {
-        let hdr = segment.offset - datagram.start;
-        let value = FragValue {
-            source_port: segment.source_port,
-            destination_port: segment.destination_port,
-            // A SYN is one before its data.
-            seq: segment
-                .seq
-                .wrapping_sub(hdr)
-                .wrapping_add(segment.flags >> 1 & 1),
-            ack: segment.ack,
-            flags: segment.flags & !u32::from(SYN),
-        };
-        world.put_fragment(&fragment_key(slot_id, &datagram, segment), value);
-        segment.flags &= !u32::from(FIN);
+        first_fragment(world, scratch, slot_id, &datagram);
     }
     true
 }
@@ -278,18 +269,60 @@ fn fragment_key(slot: u32, datagram: &Datagram, segment: &Segment) -> FragKey {
     }
 }
 
+/// The first fragment has the segment's header, which the later ones need.
+#[inline(never)]
+unsafe fn first_fragment<W: World>(
+    world: &W,
+    scratch: *mut Scratch,
+    slot_id: u32,
+    datagram: &Datagram,
+) {
+    let segment = &mut (*scratch).segment;
+    let key = fragment_key(slot_id, datagram, segment);
+    let header = segment.offset - datagram.start;
+    let value = FragValue {
+        source_port: segment.source_port,
+        destination_port: segment.destination_port,
+        // A SYN is one before its data.
+        seq: segment
+            .seq
+            .wrapping_sub(header)
+            .wrapping_add(segment.flags >> 1 & 1),
+        ack: segment.ack,
+        flags: segment.flags & !u32::from(SYN),
+        early: 0,
+    };
+    (*scratch).early = world.fragment(&key).unwrap_or_default().early;
+    (*scratch).early_key = StashKey {
+        conn: key.id_in_stash(),
+        index: StashKey::of_slot(slot_id),
+    };
+    (*scratch).early_seq = value.seq;
+    (*scratch).early_flags = segment.flags;
+    world.put_fragment(&key, value);
+    segment.flags &= !u32::from(FIN);
+}
+
 /// A later fragment continues the segment whose header came in the first.
-#[inline(always)]
+#[inline(never)]
 unsafe fn later_fragment<W: World>(
     world: &W,
+    scratch: *mut Scratch,
     slot_id: u32,
     slot: *mut Slot,
     datagram: &Datagram,
-    segment: &mut Segment,
 ) -> bool {
-    let Some(first) = world.fragment(&fragment_key(slot_id, datagram, segment)) else {
-        lose(slot, Loss::Fragment, 1);
-        return false;
+    let segment = &mut (*scratch).segment;
+    let key = fragment_key(slot_id, datagram, segment);
+    let first = match world.fragment(&key) {
+        Some(first) if first.early == 0 => first,
+        other => {
+            let early = other.unwrap_or_default().early;
+            if !keep(world, scratch, &key, datagram, early) {
+                lose(slot, Loss::Fragment, 1);
+            }
+            return false;
+        }
     };
     segment.source_port = first.source_port;
     segment.destination_port = first.destination_port;
@@ -303,4 +336,42 @@ unsafe fn later_fragment<W: World>(
     segment.offset = datagram.start;
     segment.len = datagram.end.saturating_sub(datagram.start);
     true
+}
+
+/// Keeps a fragment, after `early` others, until the first of its datagram comes; false when it cannot. One that does not
+/// come is counted when what is kept is swept.
+#[inline(always)]
+unsafe fn keep<W: World>(
+    world: &W,
+    scratch: *mut Scratch,
+    key: &FragKey,
+    datagram: &Datagram,
+    early: u32,
+) -> bool {
+    let len = datagram.end.saturating_sub(datagram.start);
+    if early >= EARLY_FRAGMENTS || len == 0 || len > STASH_BYTES as u32 {
+        return false;
+    }
+    let stash = &raw mut (*scratch).stash;
+    (*stash).seq = datagram.fragment;
+    (*stash).len = if datagram.more != 0 {
+        len
+    } else {
+        len | Stash::LAST
+    };
+    let place = StashKey {
+        conn: key.id_in_stash(),
+        index: StashKey::of_slot(key.slot) | u64::from(early),
+    };
+    let n = (opaque(len.wrapping_sub(1)) & (STASH_BYTES as u32 - 1)) + 1;
+    let kept = world.load(datagram.start, (&raw mut (*stash).data).cast::<u8>(), n)
+        && world.put_stash(&place, stash);
+    if kept {
+        let value = FragValue {
+            early: early + 1,
+            ..FragValue::default()
+        };
+        world.put_fragment(key, value);
+    }
+    kept
 }

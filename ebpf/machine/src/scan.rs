@@ -4,6 +4,8 @@
 //! carried over from the last segment (at most [`CARRY`] bytes: the start of a line that was cut), then up to
 //! [`FRESH`] new ones.
 
+use core::mem::offset_of;
+
 use owlk8s_ebpf_abi::{CARRY, Conn, Dir, Loss, STASH_BYTES, Scratch, Slot, WINDOW, flag};
 
 use crate::World;
@@ -85,6 +87,8 @@ pub(crate) mod line {
     pub(crate) const TRAILER: u8 = 6;
     /// PROXY protocol version 1.
     pub(crate) const PROXY: u8 = 7;
+    /// Content-Length, whose value is still to come.
+    pub(crate) const LENGTH: u8 = 8;
 }
 
 /// What one run over a segment works with; lives on the caller's stack.
@@ -95,15 +99,12 @@ pub struct Scan<W> {
     pub(crate) dir: *mut Dir,
     pub(crate) slot: *mut Slot,
     pub(crate) scratch: *mut Scratch,
-    /// [`ANSWERS`], or 0. A word, as its neighbours: a narrower field on a stack that holds pointers is what a verifier
-    /// without CAP_PERFMON may take for tampering with them.
-    answers: u64,
 }
 
 /// The direction of the answers.
 pub(crate) const ANSWERS: u32 = 1;
 /// `how` of [`crate::h2::step`]: the window is read to its end.
-pub(crate) const WINDOW_READ: u32 = 2;
+pub(crate) const WINDOW_READ: u32 = 1;
 
 /// Reads the window to its end.
 #[inline(always)]
@@ -121,14 +122,15 @@ pub(crate) unsafe fn read<W: World>(scan: &mut Scan<W>) {
     }
 }
 
-/// The direction of the answers, or of the requests.
+/// The direction of the answers, or of the requests. Of its place in the connection the verifier knows no more than that it
+/// is one of few, so what works on a direction is looked at once for both.
 #[inline(always)]
-pub(crate) unsafe fn direction(conn: *mut Conn, answers: bool) -> *mut Dir {
-    if answers {
-        chosen(&raw mut (*conn).answers)
-    } else {
-        chosen(&raw mut (*conn).requests)
-    }
+unsafe fn direction(scratch: *const Scratch, conn: *mut Conn, answers: u32) -> *mut Dir {
+    const APART: u32 = (offset_of!(Conn, answers) - offset_of!(Conn, requests)) as u32;
+    (&raw mut (*conn).requests)
+        .cast::<u8>()
+        .add(masked::<APART>(scratch, answers * APART))
+        .cast()
 }
 
 /// Points at the `len` bytes at `offset`, which [`read`] is to read.
@@ -175,15 +177,15 @@ impl<W> Scan<W> {
     /// The direction of the answers.
     #[inline(always)]
     pub(crate) fn answers(&self) -> bool {
-        self.answers != 0
+        unsafe { (*self.scratch).answers != 0 }
     }
 
     /// The other direction is looked at.
     #[inline(always)]
     pub(crate) unsafe fn turn_round(&mut self) {
-        let answers = forget(self.scratch, self.answers as u32 ^ ANSWERS) & ANSWERS;
-        self.dir = direction(self.conn, answers != 0);
-        self.answers = u64::from(answers);
+        let answers = (*self.scratch).answers ^ ANSWERS;
+        (*self.scratch).answers = answers;
+        self.dir = direction(self.scratch, self.conn, answers);
     }
 
     #[inline(always)]
@@ -192,16 +194,37 @@ impl<W> Scan<W> {
         conn: *mut Conn,
         slot: *mut Slot,
         scratch: *mut Scratch,
-        how: u32,
+        answers: u32,
     ) -> Self {
-        let answers = forget(scratch, how) & ANSWERS;
+        (*scratch).answers = answers;
         Self {
             world,
             conn,
-            dir: direction(conn, answers != 0),
+            dir: direction(scratch, conn, answers),
             slot,
             scratch,
-            answers: u64::from(answers),
+        }
+    }
+
+    /// In a global function.
+    #[inline(always)]
+    pub(crate) unsafe fn apart(
+        world: &W,
+        conn: *mut Conn,
+        slot: *mut Slot,
+        scratch: *mut Scratch,
+    ) -> Self {
+        let dir = if (*scratch).answers != 0 {
+            chosen(&raw mut (*conn).answers)
+        } else {
+            chosen(&raw mut (*conn).requests)
+        };
+        Self {
+            world,
+            conn,
+            dir,
+            slot,
+            scratch,
         }
     }
 }
@@ -212,7 +235,7 @@ impl<W> Scan<W> {
 /// As [`World`] says of its pointers.
 #[inline(always)]
 pub unsafe fn frame_step<W: World>(scan: &mut Scan<W>) -> bool {
-    (*scan.world).frame(scan.conn, scan.answers as u32);
+    (*scan.world).frame(scan.conn, 0);
     (*scan.scratch).pos >= (*scan.scratch).end
 }
 
@@ -267,8 +290,9 @@ pub(crate) unsafe fn give_up_segment(cursor: *mut Scratch) {
 #[inline(always)]
 pub(crate) unsafe fn lost<W>(scan: &mut Scan<W>) {
     (*scan.dir).state = state::LOST;
-    (*scan.dir).first_ns = 0;
     (*scan.dir).carry_len = 0;
+    // What is inserted into the HPACK table until it can be followed again is not known.
+    (*scan.dir).h2.inserted = 0;
     give_up_segment(scan.scratch);
 }
 
@@ -299,7 +323,7 @@ pub(crate) unsafe fn refill<W: World>(scan: &mut Scan<W>) {
     let (cursor, dir) = (scan.scratch, scan.dir);
     let remain = (*cursor).remain;
     if (*dir).state >= state::H2_SKIP {
-        return (*scan.world).frame(scan.conn, scan.answers as u32 | WINDOW_READ);
+        return (*scan.world).frame(scan.conn, WINDOW_READ);
     }
     if (*dir).state & state::SKIPS != 0 {
         let n = skip(dir, (*scan.conn).mode, remain);

@@ -3,17 +3,17 @@
 use core::ptr;
 
 use owlk8s_ebpf_abi::{
-    Conn, Dir, Edge, Loss, STASH_BYTES, STASH_SEGMENTS, Scratch, Slot, StashKey, TargetEntry, edge,
-    flag, sign,
+    Conn, ConnKey, Dir, EARLY_FRAGMENTS, Edge, Loss, STASH_BYTES, STASH_SEGMENTS, Scratch, Slot,
+    Stash, StashKey, TargetEntry, early, edge, flag, sign,
 };
 
-use crate::bytes::{is_token, mask, word};
+use crate::bytes::{find, index, is_token, mask, word};
 use crate::count::{ABORTED, lose};
 use crate::cpu::{add, read_u64, try_lock, unlock};
 use crate::packet::{ACK, FIN, RST, SYN, has};
 use crate::scan::{self, ANSWERS, Scan, skip, state};
-use crate::verifier::{chosen, fence, forget, opaque};
-use crate::{World, head};
+use crate::verifier::{chosen, fence, forget, forget_word, masked, opaque, opaque_word};
+use crate::{World, h2, head};
 
 /// Segments with payload are counted up to here.
 const SEGMENTS_SEEN: u64 = 1 << 16;
@@ -71,7 +71,7 @@ pub unsafe fn observe<W: World>(world: &W, target: &TargetEntry, to_pod: bool) {
         (destination_port, source_port)
     };
     if has(&*segment, SYN) {
-        note_start(world, scratch);
+        note_start(world, scratch, to_pod);
         if (*segment).len != 0 && !has(&*segment, ACK) {
             succeed(world, scratch);
         }
@@ -95,19 +95,21 @@ pub unsafe fn observe<W: World>(world: &W, target: &TargetEntry, to_pod: bool) {
     } else {
         slot
     };
-    let how = if to_pod == client { ANSWERS } else { 0 };
-    follow(&mut Scan::new(world, conn, slot, scratch, how));
+    let answers = if to_pod == client { ANSWERS } else { 0 };
+    follow(&mut Scan::new(world, conn, slot, scratch, answers));
 }
 
 /// Remembers where the streams of a connection begin. Data in a SYN (TCP Fast Open) begins behind it.
 #[inline(never)]
-unsafe fn note_start<W: World>(world: &W, scratch: *mut Scratch) {
+unsafe fn note_start<W: World>(world: &W, scratch: *mut Scratch, to_pod: bool) {
     let (segment, key) = (&raw mut (*scratch).segment, &(*scratch).key);
     (*segment).seq = (*segment).seq.wrapping_add(1);
-    let start = if has(&*segment, ACK) {
-        // What the SYN said of itself is better than what the answer says of it.
+    let accepts = has(&*segment, ACK);
+    let by_pod = if accepts == to_pod { edge::BY_POD } else { 0 };
+    let start = if accepts {
+        // What the SYN said of itself is better than what the answer says of it, which may acknowledge data.
         let asked = world.edge(key).unwrap_or_default();
-        let requests = if asked.known == edge::REQUESTS {
+        let requests = if asked.known & (edge::REQUESTS | edge::ENDED) == edge::REQUESTS {
             asked.requests
         } else {
             (*segment).ack
@@ -115,13 +117,13 @@ unsafe fn note_start<W: World>(world: &W, scratch: *mut Scratch) {
         Edge {
             requests,
             answers: (*segment).seq,
-            known: edge::REQUESTS | edge::ANSWERS,
+            known: edge::REQUESTS | edge::ANSWERS | by_pod,
         }
     } else {
         Edge {
             requests: (*segment).seq,
             answers: 0,
-            known: edge::REQUESTS,
+            known: edge::REQUESTS | by_pod,
         }
     };
     world.set_edge(key, start);
@@ -137,10 +139,8 @@ unsafe fn succeed<W: World>(world: &W, scratch: *mut Scratch) {
     if (*conn).first_seq == (*scratch).segment.seq {
         return;
     }
-    let Some(slot) = world.slot((*conn).slot) else {
-        return;
-    };
-    close(world, conn, slot);
+    close(world, conn, key);
+    retire::<W>(conn, key);
     world.remove_conn(key);
 }
 
@@ -167,28 +167,34 @@ unsafe fn enter<W: World>(
         return ptr::null_mut();
     }
     let known = world.edge(key).unwrap_or_default();
+    let asks = to_pod != (known.known & edge::BY_POD != 0);
+    let opened = known.known & edge::REQUESTS != 0;
+    let answers_known = known.known & edge::ANSWERS != 0;
     let mut start = segment.seq;
     if known.known & edge::ENDED != 0 {
-        let ended = if to_pod {
-            known.requests
-        } else {
-            known.answers
-        };
+        let ended = if asks { known.requests } else { known.answers };
         if (segment.seq.wrapping_sub(ended) as i32) < 0 {
             return ptr::null_mut();
         }
-    } else if known.known & edge::REQUESTS != 0
-        && segment.seq.wrapping_sub(known.requests) < REORDERED
-        && to_pod
-    {
+    } else if opened && !asks {
+        // Whoever was asked to connect does not ask.
+        return ptr::null_mut();
+    } else if opened && segment.seq.wrapping_sub(known.requests) < REORDERED {
         start = known.requests;
     }
-    let frames =
-        to_pod && start == segment.seq && frames_begin(world, segment.offset, segment.len, scratch);
-    if start == segment.seq && !frames && !could_begin(world, slot, scratch, to_pod) {
-        return ptr::null_mut();
+    let mut frames = false;
+    let mut begins = BEGINS;
+    if start == segment.seq {
+        frames = to_pod && frames_begin(world, segment.offset, segment.len, scratch);
+        if !frames {
+            begins = could_begin(world, slot, scratch, to_pod, opened);
+            if begins == NOTHING {
+                return ptr::null_mut();
+            }
+        }
     }
-    let answers_known = known.known & edge::ANSWERS != 0;
+    // Nothing tells that a message begins here: an earlier segment may be on its way.
+    let guess = begins == MAY_BEGIN && !(opened && start == known.requests);
     // Its other fields are never written, and zero.
     let new = &raw mut (*scratch).conn;
     let (to_slot, from_slot) = (target.slot, opaque(target.client_slot));
@@ -199,13 +205,17 @@ unsafe fn enter<W: World>(
     (*new).id = (world.now() << 16 ^ u64::from(key.remote_port)) & (u64::MAX >> 1);
     (*new).first_seq = start;
     (*new).mode = if frames { 2 } else { 0 };
-    (*new).requests.next = start;
+    (*new).requests.next = if guess { start.wrapping_sub(1) } else { start };
     (*new).requests.state = if frames {
         state::H2_FRAME
     } else {
         state::START
     };
-    (*new).requests.flags = flag::FIRST;
+    (*new).requests.flags = if guess {
+        flag::FIRST | flag::GUESS
+    } else {
+        flag::FIRST
+    };
     (*new).answers.next = if answers_known {
         known.answers
     } else {
@@ -246,7 +256,8 @@ unsafe fn settings_begin<W: World>(
 unsafe fn note_early_answer<W: World>(world: &W, scratch: *mut Scratch) {
     let (segment, key) = (&(*scratch).segment, &(*scratch).key);
     let known = world.edge(key).unwrap_or_default();
-    if known.known == edge::REQUESTS | edge::ANSWERS && known.answers == segment.seq {
+    if known.known & (edge::ANSWERS | edge::ENDED) == edge::ANSWERS && known.answers == segment.seq
+    {
         world.set_edge(
             key,
             Edge {
@@ -257,58 +268,115 @@ unsafe fn note_early_answer<W: World>(world: &W, scratch: *mut Scratch) {
     }
 }
 
-/// Whether the segment begins with the HEADERS of an HTTP/2 request: a connection that is older than the observer.
+/// Whether the segment begins with a frame of HTTP/2 that tells itself from other protocols' bytes: the connection is older
+/// than the observer.
 #[inline(always)]
 unsafe fn frames_begin<W: World>(world: &W, offset: u32, len: u32, scratch: *mut Scratch) -> bool {
     let first = (&raw mut (*scratch).peek).cast::<u8>();
-    if len < 10 || !world.load(offset, first, 9) {
-        return false;
-    }
-    let byte = |n: usize| *first.add(n);
-    let (long, kind, flags) = (byte(0) != 0 || byte(1) > 0x40, byte(3), byte(4));
-    // END_HEADERS, and no flag that HEADERS do not have; an odd stream, and not a very late one.
-    !long && kind == 1 && flags & !0x2d == 0 && flags & 4 != 0 && byte(5) == 0 && byte(8) & 1 == 1
+    len >= 9 && world.load(offset, first, 9) && h2::may_join(first)
 }
 
-/// Whether the segment's first bytes could begin a request. What is TLS is counted.
+/// [`could_begin`]: no request.
+const NOTHING: u32 = 0;
+/// A request, or something else.
+const MAY_BEGIN: u32 = 1;
+/// A request.
+const BEGINS: u32 = 2;
+
+/// Whether the segment's first bytes could begin a request; `opened`: its sender has opened the connection. What is TLS is
+/// counted.
 #[inline(always)]
 unsafe fn could_begin<W: World>(
     world: &W,
     slot: *mut Slot,
     scratch: *mut Scratch,
     to_pod: bool,
-) -> bool {
-    let segment = &(*scratch).segment;
-    let first = (&raw mut (*scratch).peek).cast::<u8>();
-    if !to_pod {
-        return method_begins(world, segment.offset, segment.len, first);
+    opened: bool,
+) -> u32 {
+    let first = first_word(world, scratch);
+    if is_request(world, scratch, first) {
+        return BEGINS;
     }
-    if !world.load(segment.offset, first, 1) {
-        return false;
+    // Where the direction says nothing what the pod sends must begin with a method, and what it gets not like an answer.
+    if !opened && (!to_pod || first & mask(7) == word(b"HTTP/1.")) {
+        return NOTHING;
     }
-    let c = *first;
-    if c == 0x16 && world.load(segment.offset, first, 3) && *first.add(1) == 3 && *first.add(2) <= 4
-    {
+    let c = first as u8;
+    if to_pod && first & mask(2) == word(b"\x16\x03") && (first >> 16) as u8 <= 4 {
         add(&raw mut (*slot).tls, 1);
     }
-    is_token(c) || c == b'\r' || c == b'\n'
+    if is_token(c) || c == b'\r' || c == b'\n' {
+        MAY_BEGIN
+    } else {
+        NOTHING
+    }
 }
 
-/// Whether the segment begins with a frequent method: what is asked of it where the direction alone says nothing.
+/// The segment's first eight bytes, zero behind its last.
 #[inline(always)]
-unsafe fn method_begins<W: World>(world: &W, offset: u32, len: u32, first: *mut u8) -> bool {
-    if len < 8 || !world.load(offset, first, 8) {
+unsafe fn first_word<W: World>(world: &W, scratch: *mut Scratch) -> u64 {
+    let segment = &(*scratch).segment;
+    let first = (&raw mut (*scratch).peek).cast::<u8>();
+    let wanted = if segment.len < 8 { segment.len } else { 8 };
+    let n = (opaque(wanted.wrapping_sub(1)) & 7) + 1;
+    if segment.len != 0 && world.load(segment.offset, first, n) {
+        forget_word(scratch, read_u64(first) & mask(n))
+    } else {
+        0
+    }
+}
+
+/// Whether the segment, whose first word is `first`, begins with a method and what may follow one (RFC 9112, 3.2).
+#[inline(never)]
+unsafe fn is_request<W: World>(world: &W, scratch: *mut Scratch, first: u64) -> bool {
+    let (offset, len) = ((*scratch).segment.offset, (*scratch).segment.len);
+    if len != 0 && is_method(first, len) {
+        return true;
+    }
+    let at = (&raw mut (*scratch).peek).cast::<u8>();
+    let wanted = if len < 32 { len } else { 32 };
+    let n = (opaque(wanted.wrapping_sub(1)) & 31) + 1;
+    if len < 3 || !world.load(offset, at, n) {
         return false;
     }
-    let w = read_u64(first);
-    w & mask(4) == word(b"GET ")
-        || w & mask(5) == word(b"POST ")
-        || w & mask(4) == word(b"PUT ")
-        || w & mask(5) == word(b"HEAD ")
-        || w & mask(6) == word(b"PATCH ")
-        || w & mask(7) == word(b"DELETE ")
-        || w == word(b"OPTIONS ")
-        || w == word(b"PRI * HT")
+    let blank = |from: usize| find(read_u64(at.add(from)), b' ');
+    let (near, far, last) = (blank(0), blank(8), blank(16));
+    let end = if near != 0 {
+        index(near)
+    } else if far != 0 {
+        8 + index(far)
+    } else if last != 0 {
+        16 + index(last)
+    } else {
+        return false;
+    };
+    if end == 0 || end + 1 >= n {
+        return false;
+    }
+    // No name of a field, and a target behind it.
+    let before = *at.add(masked::<31>(scratch, end.wrapping_sub(1)));
+    let target = *at.add(masked::<31>(scratch, end + 1));
+    is_token(first as u8) && is_token(before) && matches!(target, b'/' | b'*')
+}
+
+/// Whether a segment begins with a frequent method, as far as its first `len` bytes tell.
+#[inline(always)]
+fn is_method(first: u64, len: u32) -> bool {
+    let known = mask(len);
+    // Not 0 in its highest bit where it does not: all are asked, so that the ways through do not multiply.
+    let differs = |method: u64, n: u32| {
+        let bits = opaque_word((first ^ method) & mask(n) & known);
+        bits | bits.wrapping_neg()
+    };
+    let none = differs(word(b"GET "), 4)
+        & differs(word(b"POST "), 5)
+        & differs(word(b"PUT "), 4)
+        & differs(word(b"HEAD "), 5)
+        & differs(word(b"PATCH "), 6)
+        & differs(word(b"DELETE "), 7)
+        & differs(word(b"OPTIONS "), 8)
+        & differs(word(b"PRI * HT"), 8);
+    none >> 63 == 0
 }
 
 /// What is read next: [`Scratch::turn`].
@@ -364,9 +432,11 @@ unsafe fn breaks<W: World>(scan: &Scan<W>) -> bool {
         let since = (*segment).ack.wrapping_sub((*conn).first_seq);
         let read = (*conn).requests.next.wrapping_sub((*conn).first_seq);
         if since > read {
-            close(&*scan.world, conn, scan.slot);
+            let key = &(*scan.scratch).key;
+            close(&*scan.world, conn, key);
+            retire::<W>(conn, key);
             // Where the successor begins is remembered already.
-            (*scan.world).remove_conn(&(*scan.scratch).key);
+            (*scan.world).remove_conn(key);
             return true;
         }
         if (*dir).flags & flag::GUESS != 0 {
@@ -376,7 +446,7 @@ unsafe fn breaks<W: World>(scan: &Scan<W>) -> bool {
     }
     let reset = has(&*segment, RST);
     if reset && resets(dir, (*segment).seq) {
-        close(&*scan.world, conn, scan.slot);
+        close(&*scan.world, conn, &(*scan.scratch).key);
         let_go(scan);
     }
     reset
@@ -443,7 +513,7 @@ unsafe fn begin<W: World>(scan: &mut Scan<W>) -> bool {
     if (*segment).len == 0 && !fin {
         return false;
     }
-    if !lock::<W>(dir) {
+    if !lock::<W>(scan.conn, dir, &(*scan.scratch).key) {
         if (*segment).len != 0 {
             lose(scan.slot, Loss::Contended, 1);
         }
@@ -463,7 +533,50 @@ unsafe fn begin<W: World>(scan: &mut Scan<W>) -> bool {
     if len != 0 && !place(scan, seq, (*segment).offset, len, false) {
         keep(scan);
     }
+    if (*scan.scratch).early != 0 {
+        adopt_fragments(scan);
+    }
     true
+}
+
+/// The fragments that came before the packet, the first of their datagram, are segments behind it.
+#[inline(never)]
+unsafe fn adopt_fragments<W: World>(scan: &Scan<W>) {
+    let (dir, scratch) = (scan.dir, scan.scratch);
+    let mut n = 0;
+    while n < EARLY_FRAGMENTS {
+        let StashKey { conn, index } = (*scratch).early_key;
+        let key = StashKey {
+            conn,
+            index: index | u64::from(n),
+        };
+        let free = !(*dir).stashed & ((1 << STASH_SEGMENTS) - 1);
+        let bit = forget(scratch, free & free.wrapping_neg());
+        if n < (*scratch).early
+            && let Some(kept) = (*scan.world).stash(&key)
+        {
+            let kept = kept.cast_mut();
+            let last = (*kept).len & Stash::LAST != 0;
+            (*kept).seq = (*kept).seq.wrapping_add((*scratch).early_seq);
+            (*kept).len &= !Stash::LAST;
+            if last && (*scratch).early_flags & u32::from(FIN) != 0 {
+                (*dir).fin = (*kept).seq.wrapping_add((*kept).len);
+                (*dir).flags |= flag::FIN;
+            }
+            if bit != 0 && (*scan.world).put_stash(&stash_key(scan, u64::from(bit)), kept) {
+                if (*dir).stashed == 0 {
+                    count_hole(scan, 1);
+                }
+                (*dir).stashed |= bit;
+            } else {
+                lose(scan.slot, Loss::Fragment, 1);
+            }
+            (*scan.world).remove_stash(&key);
+        }
+        fence(dir);
+        n += 1;
+    }
+    (*scratch).early = 0;
 }
 
 /// The packet is read, and what was kept behind it.
@@ -501,21 +614,31 @@ const SAID_FIRST: u32 = 1 << 16;
 unsafe fn skip_unseen<W: World>(scan: &Scan<W>, ack: u32) {
     let dir = scan.dir;
     let ahead = ack.wrapping_sub((*dir).next);
-    if ahead != 0 && ahead < SAID_FIRST && (*dir).stashed == 0 && lock::<W>(dir) {
+    if ahead != 0
+        && ahead < SAID_FIRST
+        && (*dir).stashed == 0
+        && lock::<W>(scan.conn, dir, &(*scan.scratch).key)
+    {
         if (*dir).flags & flag::FIRST != 0 && (*dir).next.wrapping_add(ahead) == ack {
-            (*dir).next = ack;
+            resume_at(scan, ack);
+            if scan.answers() {
+                add(&raw mut (*scan.slot).unsent, 1);
+            }
         }
         release(scan);
     }
 }
 
 /// Whether a RST at `seq` ends the connection: exactly where its direction stands, or the other end would not believe
-/// it either (RFC 9293, 3.10.7.4).
+/// it either (RFC 9293, 3.10.7.4). Beyond a hole Linux believes one at the end of what came last.
 #[inline(always)]
 unsafe fn resets(dir: *mut Dir, seq: u32) -> bool {
     let ahead = seq.wrapping_sub((*dir).next);
     let flags = (*dir).flags;
-    ahead == 0 || ahead == 1 && flags & flag::FIN != 0 || flags & flag::GUESS != 0
+    ahead == 0
+        || ahead == 1 && flags & flag::FIN != 0
+        || flags & flag::GUESS != 0
+        || (*dir).stashed != 0 && ahead < REORDERED
 }
 
 /// The answers have ended: nothing more will be answered.
@@ -524,8 +647,8 @@ unsafe fn end<W: World>(scan: &Scan<W>) {
     let conn = scan.conn;
     let [of_requests, _] = (*conn).signs;
     let answers = &raw mut (*conn).answers;
-    if (*conn).outstanding() != 0 && lock::<W>(answers) {
-        (*scan.world).drain(conn, scan.slot, ABORTED);
+    if (*conn).outstanding() != 0 && lock::<W>(conn, answers, &(*scan.scratch).key) {
+        (*scan.world).drain(conn, ABORTED);
         unlock(&raw mut (*answers).lock);
     }
     if of_requests & sign::ENDED != 0 {
@@ -533,10 +656,19 @@ unsafe fn end<W: World>(scan: &Scan<W>) {
     }
 }
 
+/// Takes a direction of the connection of `key`; false when it cannot be had, or is another connection's by now: the kernel
+/// gives the memory of what was let go to the next at once, while this CPU may still point there.
 #[inline(always)]
-unsafe fn lock<W: World>(dir: *mut Dir) -> bool {
+pub(crate) unsafe fn lock<W: World>(conn: *const Conn, dir: *mut Dir, key: *const ConnKey) -> bool {
     let at = &raw mut (*dir).lock;
-    try_lock(at) || wait::<W>(at)
+    if !try_lock(at) && !wait::<W>(at) {
+        return false;
+    }
+    let ours = (*conn).id as u16 == (*key).remote_port;
+    if !ours {
+        unlock(at);
+    }
+    ours
 }
 
 #[inline(never)]
@@ -592,14 +724,56 @@ impl Spin {
 
 /// Ends a connection at once: what waits is aborted.
 #[inline(always)]
-unsafe fn close<W: World>(world: &W, conn: *mut Conn, slot: *mut Slot) {
+unsafe fn close<W: World>(world: &W, conn: *mut Conn, key: *const ConnKey) {
     let answers = &raw mut (*conn).answers;
-    if lock::<W>(answers) {
+    if lock::<W>(conn, answers, key) {
         (*answers).flags |= flag::ENDED;
         (*conn).signs[1] |= sign::ENDED;
-        world.drain(conn, slot, ABORTED);
+        world.drain(conn, ABORTED);
         unlock(&raw mut (*answers).lock);
     }
+}
+
+/// Nobody works on the connection of `key` any more, and whoever still points to it will read nothing for it: it can be let
+/// go.
+#[inline(always)]
+unsafe fn retire<W: World>(conn: *mut Conn, key: *const ConnKey) {
+    end_direction::<W>(conn, &raw mut (*conn).requests, key);
+    end_direction::<W>(conn, &raw mut (*conn).answers, key);
+}
+
+#[inline(always)]
+unsafe fn end_direction<W: World>(conn: *mut Conn, dir: *mut Dir, key: *const ConnKey) {
+    if lock::<W>(conn, dir, key) {
+        (*dir).flags |= flag::ENDED;
+        unlock(&raw mut (*dir).lock);
+    }
+}
+
+/// Lets a connection go to make room for another; what waits is lost by name.
+///
+/// # Safety
+/// As [`World`] says of its pointers.
+#[inline(always)]
+pub unsafe fn evict<W: World>(world: &W, conn: *mut Conn, key: &ConnKey) {
+    let answers = &raw mut (*conn).answers;
+    if lock::<W>(conn, answers, key) {
+        world.drain(conn, Loss::Evicted as u32);
+        unlock(&raw mut (*answers).lock);
+    }
+    retire::<W>(conn, key);
+    // It may go on, from here.
+    let known = edge::ENDED | if (*conn).client != 0 { edge::BY_POD } else { 0 };
+    let (requests, answers) = ((*conn).requests.next, (*conn).answers.next);
+    world.set_edge(
+        key,
+        Edge {
+            requests,
+            answers,
+            known,
+        },
+    );
+    world.remove_conn(key);
 }
 
 /// Lets a connection go, and remembers where it ended.
@@ -615,8 +789,13 @@ unsafe fn let_go<W: World>(scan: &Scan<W>) {
     let ended = Edge {
         requests: (*conn).requests.next.wrapping_add(1),
         answers: (*conn).answers.next.wrapping_add(1),
-        known: edge::ENDED,
+        known: if (*conn).client != 0 {
+            edge::ENDED | edge::BY_POD
+        } else {
+            edge::ENDED
+        },
     };
+    retire::<W>(conn, key);
     world.set_edge(key, ended);
     world.remove_conn(key);
 }
@@ -628,7 +807,7 @@ unsafe fn place<W: World>(scan: &Scan<W>, seq: u32, offset: u32, len: u32, stash
     let ahead = seq.wrapping_sub((*dir).next);
     let mut old = 0;
     if ahead != 0 && (*dir).flags & flag::GUESS != 0 {
-        if stashed || !answer_begins(scan, offset, len) {
+        if stashed || !message_begins(scan, offset, len) {
             return false;
         }
     } else if (ahead as i32) < 0 {
@@ -661,24 +840,33 @@ unsafe fn place<W: World>(scan: &Scan<W>, seq: u32, offset: u32, len: u32, stash
             state::START
         };
         (*dir).flags = flags | flag::TENTATIVE;
-    } else if flags & (flag::EXPECT | flag::UNTOUCHED) == flag::EXPECT | flag::UNTOUCHED && !stashed
-    {
-        declined(scan, offset + old, new);
+        (*dir).first_ns = 0;
+    } else if !stashed && may_be_refused(scan) {
+        // What is new of it may be behind what is sent again.
+        (*scan.scratch).segment.offset = offset + old;
+        (*scan.scratch).segment.len = new;
+        let first = first_word(&*scan.world, scan.scratch);
+        if is_request(&*scan.world, scan.scratch, first) {
+            head::begin(dir);
+        }
     }
     (*dir).next = seq.wrapping_add(len);
     true
 }
 
-/// Whether a segment begins with an answer: what is asked of it where its place in the stream is not known.
+/// Whether the segment begins a message: what is asked of it where its place in the stream is not known.
 #[inline(always)]
-unsafe fn answer_begins<W: World>(scan: &Scan<W>, offset: u32, len: u32) -> bool {
+unsafe fn message_begins<W: World>(scan: &Scan<W>, offset: u32, len: u32) -> bool {
     if (*scan.conn).mode == 2 {
         return frames_begin(&*scan.world, offset, len, scan.scratch);
     }
-    let first = (&raw mut (*scan.scratch).peek).cast::<u8>();
-    len >= 8
-        && (*scan.world).load(offset, first, 8)
-        && read_u64(first) & mask(7) == word(b"HTTP/1.")
+    let first = first_word(&*scan.world, scan.scratch);
+    if scan.answers() {
+        first & mask(7) == word(b"HTTP/1.")
+    } else {
+        // A letter or two begin many things.
+        len >= 4 && is_request(&*scan.world, scan.scratch, first)
+    }
 }
 
 /// Skips a hole of `ahead` bytes whose content does not matter.
@@ -688,7 +876,9 @@ unsafe fn jump<W: World>(scan: &Scan<W>, ahead: u32) -> bool {
     let skippable = (*dir).state == state::IGNORE
         || (*dir).state & state::SKIPS != 0
             && (*dir).state < state::H2_AHEAD
-            && (*dir).left >= u64::from(ahead);
+            && (*dir).left >= u64::from(ahead)
+            // What is in the hole may be the next request's beginning.
+            && !may_be_refused(scan);
     if skippable {
         if (*dir).state == state::H2_SKIP {
             (*dir).left -= u64::from(ahead);
@@ -703,17 +893,12 @@ unsafe fn jump<W: World>(scan: &Scan<W>, ahead: u32) -> bool {
     skippable
 }
 
-/// A body that was announced with `Expect: 100-continue` may never come: after a final answer without a 100 the
-/// client may go on with its next request (RFC 9110, 10.1.1).
+/// Whether the body that is expected was announced with `Expect: 100-continue` and may never come: after a final answer
+/// without a 100 the client may go on with its next request (RFC 9110, 10.1.1).
 #[inline(always)]
-unsafe fn declined<W: World>(scan: &Scan<W>, offset: u32, len: u32) {
-    if scan.answers() || (*scan.conn).outstanding() != 0 {
-        return;
-    }
-    let first = (&raw mut (*scan.scratch).peek).cast::<u8>();
-    if method_begins(&*scan.world, offset, len, first) {
-        head::begin(scan.dir);
-    }
+unsafe fn may_be_refused<W: World>(scan: &Scan<W>) -> bool {
+    const WAITS: u16 = flag::EXPECT | flag::UNTOUCHED;
+    (*scan.dir).flags & WAITS == WAITS && !scan.answers() && (*scan.conn).outstanding() == 0
 }
 
 /// Keeps a segment beyond a hole until the hole is filled.
@@ -726,7 +911,7 @@ unsafe fn keep<W: World>(scan: &Scan<W>) {
     );
     let free = !(*dir).stashed & ((1 << STASH_SEGMENTS) - 1);
     let bit = free & free.wrapping_neg();
-    if bit == 0 {
+    if bit == 0 || is_kept_already(scan) {
         return;
     }
     let len = (*segment).len;
@@ -745,11 +930,41 @@ unsafe fn keep<W: World>(scan: &Scan<W>) {
             count_hole(scan, 1);
         }
         (*dir).stashed |= bit;
+        if free == bit && (*dir).flags & flag::GUESS != 0 {
+            // Nothing that begins a message came, and there is no room to wait for it.
+            (*dir).flags &= !flag::GUESS;
+            resume_at(scan, (*dir).next.wrapping_add(nearest_kept(scan)));
+        }
         return;
     }
     // No memory for it: go on behind the hole.
     lose(scan.slot, Loss::Hole, 1);
     resume_at(scan, (*segment).seq.wrapping_add(len));
+}
+
+/// Whether the same segment, or one that begins where it does and is longer, is kept.
+#[inline(always)]
+unsafe fn is_kept_already<W: World>(scan: &Scan<W>) -> bool {
+    let (stashed, seq, len) = (
+        (*scan.dir).stashed,
+        (*scan.scratch).segment.seq,
+        (*scan.scratch).segment.len,
+    );
+    let mut found = 0;
+    let mut bit = 1u32;
+    while bit < 1 << STASH_SEGMENTS {
+        if stashed & bit != 0
+            && let Some(stash) = (*scan.world).stash(&stash_key(scan, u64::from(bit)))
+            && (*stash).seq == seq
+            && (*stash).len >= len
+        {
+            found = 1;
+        }
+        found = forget(scan.scratch, found);
+        bit <<= 1;
+        fence(scan.dir);
+    }
+    found != 0
 }
 
 /// A direction begins to wait for a hole to be filled, or (`u64::MAX`, less one) no longer waits.
@@ -767,14 +982,21 @@ unsafe fn count_hole<W: World>(scan: &Scan<W>, n: u64) {
 unsafe fn resume_at<W: World>(scan: &Scan<W>, seq: u32) {
     let dir = scan.dir;
     if scan.answers() && (*scan.conn).mode == 0 && (*dir).flags & flag::FIRST == 0 {
-        (*scan.world).drain(scan.conn, scan.slot, Loss::Desync as u32);
+        (*scan.world).drain(scan.conn, Loss::Desync as u32);
+    }
+    let mut began = 0;
+    if !scan.answers() {
+        let answered = (*scan.conn).early == early::ANSWERED;
+        let cut = !answered && head::has_begun(dir);
+        began = if cut { (*dir).first_ns } else { 0 };
+        (*scan.conn).early = if cut { early::UNREADABLE } else { 0 };
     }
     (*dir).next = seq;
     (*dir).state = state::LOST;
     // What was inserted into the HPACK table from here on is not known.
     (*dir).h2.inserted = 0;
     (*dir).carry_len = 0;
-    (*dir).first_ns = 0;
+    (*dir).first_ns = began;
 }
 
 #[inline(always)]
@@ -833,10 +1055,32 @@ unsafe fn next_kept<W: World>(scan: &Scan<W>) -> bool {
         fence(to);
         words -= 1;
     }
+    let (first, len) = ((*stash).data[0], (*stash).len);
+    if (*scratch).remain == len && may_be_refused(scan) && is_method(first, len) {
+        head::begin(dir);
+    }
     (*dir).stashed &= !bit;
     (*scan.world).remove_stash(&key);
     (*scratch).idle = 0;
     true
+}
+
+/// How far ahead of the stream the first segment is that is kept.
+#[inline(never)]
+unsafe fn nearest_kept<W: World>(scan: &Scan<W>) -> u32 {
+    let dir = scan.dir;
+    let mut nearest = u32::MAX;
+    let mut bit = 1u32;
+    while bit < 1 << STASH_SEGMENTS {
+        if let Some(stash) = (*scan.world).stash(&stash_key(scan, u64::from(bit))) {
+            let ahead = (*stash).seq.wrapping_sub((*dir).next);
+            nearest = if ahead < nearest { ahead } else { nearest };
+        }
+        nearest = forget(scan.scratch, nearest);
+        bit <<= 1;
+        fence(dir);
+    }
+    nearest
 }
 
 /// What a window can hold at the most that matters here: an acknowledgement further ahead is none of this stream.
@@ -847,21 +1091,11 @@ const ACKED_AHEAD: u32 = 1 << 24;
 #[inline(always)]
 unsafe fn pass_hole<W: World>(scan: &Scan<W>, ack: u32) -> bool {
     let dir = scan.dir;
-    if !lock::<W>(dir) {
+    if !lock::<W>(scan.conn, dir, &(*scan.scratch).key) {
         return false;
     }
     let next = (*dir).next;
-    let mut nearest = u32::MAX;
-    let mut bit = 1u32;
-    while bit < 1 << STASH_SEGMENTS {
-        if let Some(stash) = (*scan.world).stash(&stash_key(scan, u64::from(bit))) {
-            let ahead = (*stash).seq.wrapping_sub(next);
-            nearest = if ahead < nearest { ahead } else { nearest };
-        }
-        nearest = forget(scan.scratch, nearest);
-        bit <<= 1;
-        fence(dir);
-    }
+    let nearest = nearest_kept(scan);
     let acked = ack.wrapping_sub(next);
     if acked < ACKED_AHEAD && acked > nearest {
         // Where nothing was read yet, what lies before the first message is of no interest.

@@ -94,7 +94,7 @@ pub(crate) fn opaque(value: u32) -> u32 {
 /// [`opaque`] for eight bytes.
 #[cfg(target_arch = "bpf")]
 #[inline(always)]
-fn opaque_word(mut value: u64) -> u64 {
+pub(crate) fn opaque_word(mut value: u64) -> u64 {
     unsafe {
         core::arch::asm!("{value} = {value}", value = inout(reg) value, options(pure, nomem, nostack, preserves_flags))
     };
@@ -104,6 +104,6 @@ fn opaque_word(mut value: u64) -> u64 {
 /// [`opaque`] for eight bytes.
 #[cfg(not(target_arch = "bpf"))]
 #[inline(always)]
-fn opaque_word(value: u64) -> u64 {
+pub(crate) fn opaque_word(value: u64) -> u64 {
     value
 }

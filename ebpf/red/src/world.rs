@@ -8,11 +8,11 @@ use aya_ebpf::helpers::generated::{
     bpf_skb_load_bytes,
 };
 use owlk8s_ebpf_abi::{
-    Conn, ConnKey, Edge, FragKey, FragValue, Loss, METHOD_OTHER, Row, RowKey, Scratch, Slot, Stash,
+    Conn, ConnKey, Edge, FragKey, FragValue, METHOD_OTHER, Row, RowKey, Scratch, Slot, Stash,
     StashKey, StreamKey, StreamValue, TABLE, edge,
 };
 use owlk8s_ebpf_machine::scan::{self, Scan};
-use owlk8s_ebpf_machine::{Spin, World, add, chosen, drain, frame, parse, turn};
+use owlk8s_ebpf_machine::{Spin, World, add, chosen, drain, evict, frame, parse, turn};
 
 use crate::maps::{
     CONNS, EDGES, EMPTY_TABLE, FRAGS, FREE_ROWS, METHODS, RECENT, RECENT_HEAD, ROW_INDEX, ROWS,
@@ -25,6 +25,10 @@ const STEPS: u32 = 1 << 20;
 const SPINS: u32 = 1 << 16;
 /// Older connections that are looked for to let one go for a new one; most of them may be gone by themselves.
 const EVICTIONS: u32 = 64;
+/// Both directions' beginnings are known.
+const BEGINS: u32 = edge::REQUESTS | edge::ANSWERS;
+/// Flag of an insertion: not over what is there.
+const BPF_NOEXIST: u64 = 1;
 /// Elements of `RECENT`.
 const RECENT_SIZE: u64 = 65_536;
 
@@ -45,7 +49,7 @@ unsafe extern "C" fn frames(_: u32, scan: *mut c_void) -> i64 {
     i64::from(scan::frame_step(&mut *scan.cast::<Scan<Kernel>>()))
 }
 
-unsafe extern "C" fn evict(_: u32, kernel: *mut c_void) -> i64 {
+unsafe extern "C" fn eviction(_: u32, kernel: *mut c_void) -> i64 {
     i64::from((*kernel.cast::<Kernel>()).evict_oldest())
 }
 
@@ -84,11 +88,18 @@ unsafe extern "C" fn owlk8s_frame(skb: *mut __sk_buff, conn: *mut Conn, how: u32
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-unsafe extern "C" fn owlk8s_drain(conn: *mut Conn, slot: *mut Slot, why: u32) -> u32 {
-    if conn.is_null() || slot.is_null() {
+unsafe extern "C" fn owlk8s_drain(conn: *mut Conn, why: u32) -> u32 {
+    if conn.is_null() {
         return 0;
     }
-    drain(conn, slot, why);
+    let Some(slot) = SLOTS.get_ptr_mut((*conn).slot) else {
+        return 0;
+    };
+    // No packet: it asks for the CPU only.
+    let kernel = Kernel {
+        skb: core::ptr::null_mut(),
+    };
+    drain(&kernel, conn, slot, why);
     0
 }
 
@@ -145,7 +156,6 @@ impl World for Kernel {
             return Some(*index);
         }
         let index = FREE_ROWS.pop().ok()??;
-        const BPF_NOEXIST: u64 = 1;
         if ROW_INDEX.insert(key, index, BPF_NOEXIST).is_err() {
             let _ = FREE_ROWS.push(index, 0);
         } else if let Some(slot) = SLOTS.get_ptr_mut(0) {
@@ -168,10 +178,14 @@ impl World for Kernel {
 
     #[inline(always)]
     unsafe fn insert_conn(&self, key: &ConnKey, conn: *const Conn) -> Option<*mut Conn> {
-        if CONNS.insert(key, &*conn, u64::from(BPF_ANY)).is_err() {
+        if CONNS.insert(key, &*conn, BPF_NOEXIST).is_err() {
+            // Another CPU may have entered it, at another segment.
+            if let Some(entered) = CONNS.get_ptr_mut(key) {
+                return Some(entered);
+            }
             self.make_room();
-            if CONNS.insert(key, &*conn, u64::from(BPF_ANY)).is_err() {
-                return None;
+            if CONNS.insert(key, &*conn, BPF_NOEXIST).is_err() {
+                return CONNS.get_ptr_mut(key);
             }
         }
         self.note_recent(key);
@@ -191,7 +205,7 @@ impl World for Kernel {
 
     #[inline(always)]
     fn set_edge(&self, key: &ConnKey, value: Edge) {
-        if value.known == edge::REQUESTS | edge::ANSWERS {
+        if value.known & BEGINS == BEGINS {
             self.note_accepted(key);
         }
         let _ = EDGES.insert(key, value, u64::from(BPF_ANY));
@@ -258,8 +272,8 @@ impl World for Kernel {
     }
 
     #[inline(always)]
-    unsafe fn drain(&self, conn: *mut Conn, slot: *mut Slot, why: u32) {
-        owlk8s_drain(conn, slot, why);
+    unsafe fn drain(&self, conn: *mut Conn, why: u32) {
+        owlk8s_drain(conn, why);
     }
 
     #[inline(always)]
@@ -290,13 +304,13 @@ impl Kernel {
     #[inline(always)]
     fn note_accepted(&self, key: &ConnKey) {
         let before = self.edge(key).unwrap_or_default().known;
-        if before == edge::REQUESTS | edge::ANSWERS {
+        if before & BEGINS == BEGINS {
             return;
         }
         if let Some(slot) = SLOTS.get_ptr_mut(key.slot) {
             // SAFETY: an element of the array. Two CPUs may count one for two, and that is evidence enough.
             unsafe {
-                let seen = if before == edge::REQUESTS {
+                let seen = if before & BEGINS == edge::REQUESTS {
                     chosen(&raw mut (*slot).heard)
                 } else {
                     chosen(&raw mut (*slot).unheard)
@@ -324,7 +338,12 @@ impl Kernel {
     #[inline(never)]
     unsafe fn make_room(&self) {
         let mut kernel = Kernel { skb: self.skb };
-        bpf_loop(EVICTIONS, evict as *mut c_void, (&raw mut kernel).cast(), 0);
+        bpf_loop(
+            EVICTIONS,
+            eviction as *mut c_void,
+            (&raw mut kernel).cast(),
+            0,
+        );
     }
 
     /// Lets the oldest connection go, and counts what waited on it; true when one went or there is none.
@@ -349,10 +368,7 @@ impl Kernel {
         let Some(conn) = CONNS.get_ptr_mut(&key) else {
             return false;
         };
-        if let Some(slot) = SLOTS.get_ptr_mut((*conn).slot) {
-            self.drain(conn, slot, Loss::Evicted as u32);
-        }
-        let _ = CONNS.remove(&key);
+        evict(self, conn, &key);
         true
     }
 }

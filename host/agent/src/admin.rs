@@ -1,6 +1,9 @@
-//! Our own HTTP endpoints, on loopback by default. They show; nothing can be changed through them.
+//! Our own HTTP endpoints, on loopback by default. They show; the one thing that can be changed through them is what is
+//! logged, and only from this very machine.
 
+mod log;
 mod metrics;
+mod pulse;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -18,14 +21,22 @@ use owlk8s_model::Snapshot;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
+pub(crate) use pulse::Pulse;
+
 use crate::plugins::Plugins;
 use crate::reader::Reader;
+use crate::reload::Tally;
 
 /// More at once wait for one of these to end.
 const CONNECTIONS: usize = 32;
 /// A client that is silent for longer before its request is whole is let go.
 const PATIENCE: Duration = Duration::from_secs(10);
-const PATHS: &str = "/livez\n/readyz\n/metrics\n/snapshot\n/plugins\n";
+const PATHS: &str =
+    "/livez\n/readyz\n/metrics\n/snapshot\n/plugins\n/plugins/SINK\n/plugins/SINK/crashes\n/log\n";
+/// Behind a sink's name: its crash reports.
+const CRASHES: &str = "/crashes";
+/// One sink, by its name.
+const ONE_PLUGIN: &str = "/plugins/";
 
 /// What the endpoints show.
 pub(crate) struct Admin {
@@ -35,7 +46,9 @@ pub(crate) struct Admin {
     pub(crate) latest: watch::Receiver<Option<Arc<Snapshot>>>,
     /// Where Kubernetes is a source of targets.
     pub(crate) api_requests: Option<ApiRequests>,
+    pub(crate) reloads: Arc<Tally>,
     pub(crate) started: Instant,
+    pub(crate) pulse: Arc<Pulse>,
 }
 
 /// The port is taken, or not ours to open.
@@ -81,9 +94,18 @@ pub(crate) async fn serve(listener: TcpListener, admin: Arc<Admin>) {
 }
 
 async fn connection(stream: TcpStream, admin: Arc<Admin>) {
-    let service = service_fn(|request| {
+    let near = stream
+        .peer_addr()
+        .is_ok_and(|peer| peer.ip().to_canonical().is_loopback());
+    let service = service_fn(|request: Request<Incoming>| {
         let admin = Arc::clone(&admin);
-        async move { Ok::<_, Infallible>(admin.answer(&request).await) }
+        async move {
+            let answer = match (request.method(), request.uri().path()) {
+                (&Method::PUT, "/log") => log::put(request, near).await,
+                _ => admin.answer(&request).await,
+            };
+            Ok::<_, Infallible>(answer)
+        }
     });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -110,7 +132,7 @@ impl Admin {
             return refused;
         }
         match request.uri().path() {
-            "/livez" => text(StatusCode::OK, "live\n".to_owned()),
+            "/livez" => self.live(),
             "/readyz" => self.ready(),
             "/metrics" => self.metrics(),
             "/snapshot" => match self.reader.fresh().await {
@@ -118,6 +140,19 @@ impl Admin {
                 Err(gone) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{gone}\n")),
             },
             "/plugins" => json(&self.plugins.status()),
+            "/log" => log::get(),
+            path if path.ends_with(CRASHES) => {
+                let sink = path.strip_prefix("/plugins/").unwrap_or_default();
+                let sink = sink.strip_suffix(CRASHES).unwrap_or_default();
+                match self.plugins.crashes(sink) {
+                    Some(reports) => json(&reports),
+                    None => text(
+                        StatusCode::NOT_FOUND,
+                        format!("there is no sink {sink:?}; /plugins lists them\n"),
+                    ),
+                }
+            }
+            path if path.starts_with(ONE_PLUGIN) => self.plugin(&path[ONE_PLUGIN.len()..]),
             path => text(
                 StatusCode::NOT_FOUND,
                 format!("nothing at {path}; there are\n{PATHS}"),
@@ -125,16 +160,55 @@ impl Admin {
         }
     }
 
+    fn plugin(&self, name: &str) -> Answer {
+        let sinks = self.plugins.status();
+        match sinks.iter().find(|sink| sink.name == name) {
+            Some(sink) => json(sink),
+            None => {
+                let names: Vec<&str> = sinks.iter().map(|sink| sink.name.as_str()).collect();
+                let there = if names.is_empty() {
+                    "the configuration has none".to_owned()
+                } else {
+                    format!("there are {}", names.join(", "))
+                };
+                text(
+                    StatusCode::NOT_FOUND,
+                    format!("no sink of this name; {there}\n"),
+                )
+            }
+        }
+    }
+
+    /// Whether windows are still closed: where they are not, only a restart helps.
+    fn live(&self) -> Answer {
+        match self.pulse.stopped_for() {
+            None => text(StatusCode::OK, "live\n".to_owned()),
+            Some(silent) => text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("no window was closed for {silent:?}: the reader hangs\n"),
+            ),
+        }
+    }
+
+    /// Whether what is shown and delivered is what runs on this node: targets are known, read, and handed on.
     fn ready(&self) -> Answer {
-        let read = self.latest.borrow().is_some();
-        let up = self.plugins.is_up();
-        let waits = match (read, up) {
-            (true, true) => return text(StatusCode::OK, "ready\n".to_owned()),
-            (false, true) => "waiting for the first reading\n",
-            (true, false) => "waiting for the plugin process\n",
-            (false, false) => "waiting for the first reading and the plugin process\n",
+        let (read, known) = match &*self.latest.borrow() {
+            Some(latest) => (true, latest.targets_confirmed_at.0 > 0),
+            None => (false, true),
         };
-        text(StatusCode::SERVICE_UNAVAILABLE, waits.to_owned())
+        let waits: Vec<&str> = [
+            (!read, "the first reading"),
+            (!known, "the first answer of the Kubernetes API server"),
+            (!self.plugins.is_up(), "the plugin process"),
+        ]
+        .into_iter()
+        .filter_map(|(waits, what)| waits.then_some(what))
+        .collect();
+        if waits.is_empty() {
+            return text(StatusCode::OK, "ready\n".to_owned());
+        }
+        let waits = format!("waiting for {}\n", waits.join(" and "));
+        text(StatusCode::SERVICE_UNAVAILABLE, waits)
     }
 
     fn metrics(&self) -> Answer {
@@ -144,6 +218,7 @@ impl Admin {
             self.reader.cost(),
             &self.plugins,
             self.api_requests.as_ref(),
+            &self.reloads,
             self.started.elapsed(),
         );
         with(

@@ -16,15 +16,16 @@ use owlk8s_probe::{Options, Probe};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, interval_at, timeout};
+use tokio::time::{Interval, MissedTickBehavior, interval, interval_at, timeout};
 
-use crate::admin::{self, Admin};
+use crate::admin::{self, Admin, Pulse};
 use crate::book::Book;
 use crate::config::Config;
 use crate::places;
 use crate::plan::Plan;
 use crate::plugins::Plugins;
 use crate::reader::{Reader, ReaderGone, now};
+use crate::reload::{Change, Changes, Diff, Tally};
 
 /// Connections that ended without a word are looked for this often.
 const SWEEP: Duration = Duration::from_secs(30);
@@ -56,13 +57,7 @@ impl Built {
         let discovery = discover(&config.discovery, &config.around).await?;
         let interfaces = Interfaces::new()?;
         let links = LinkEvents::open()?;
-        let plugins = PluginHost::start(HostOptions {
-            plugins: config.plugins.clone(),
-            sinks: config.sinks.clone(),
-            plugin_dirs: config.plugin_dirs.clone(),
-            secrets: config.secrets.clone(),
-            program: Program::default(),
-        })?;
+        let plugins = PluginHost::start(host_options(&config))?;
         Ok(Self {
             config,
             listener,
@@ -91,11 +86,13 @@ impl Built {
         let (plans_in, plans) = watch::channel(Arc::default());
         let (latest_in, latest) = watch::channel(None);
         let plugins = Plugins::new(plugins);
+        let reloads = Arc::new(Tally::new());
+        let pulse = Arc::new(Pulse::new(config.interval));
         let mut tasks = JoinSet::new();
         tasks.spawn(places::follow(
             interfaces,
             links,
-            discovery.sets,
+            discovery.sets.clone(),
             latest.clone(),
             plans_in,
         ));
@@ -103,19 +100,25 @@ impl Built {
             reader: reader.clone(),
             plugins: plugins.clone(),
             latest,
-            api_requests: discovery.api_requests,
+            api_requests: discovery.api_requests.clone(),
+            reloads: Arc::clone(&reloads),
             started: Instant::now(),
+            pulse: Arc::clone(&pulse),
         };
         tasks.spawn(admin::serve(listener, Arc::new(shown)));
         tracing::info!(node = config.node, interval = ?config.interval, admin = %address,
             sinks = config.sinks.len(), "started");
         Ok(Running {
-            interval: config.interval,
+            config,
+            discovery,
+            changes: None,
+            reloads,
             reader,
             thread,
             plans,
             latest: latest_in,
             plugins,
+            pulse,
             tasks,
         })
     }
@@ -123,12 +126,18 @@ impl Built {
 
 /// At work.
 pub(crate) struct Running {
-    interval: Duration,
+    /// What is in effect.
+    config: Config,
+    discovery: Discovery,
+    /// None: nothing is followed.
+    changes: Option<Changes>,
+    reloads: Arc<Tally>,
     reader: Reader,
     thread: JoinHandle<()>,
     plans: watch::Receiver<Arc<Plan>>,
     latest: watch::Sender<Option<Arc<Snapshot>>>,
     plugins: Plugins,
+    pulse: Arc<Pulse>,
     tasks: JoinSet<()>,
 }
 
@@ -136,11 +145,8 @@ impl Running {
     /// Closes a window each interval until `stop`, or until the reader fails.
     pub(crate) async fn until(&mut self, stop: impl Future<Output = ()>) -> Result<(), ReaderGone> {
         tokio::pin!(stop);
-        let mut windows = interval_at(
-            (Instant::now() + FIRST.min(self.interval)).into(),
-            self.interval,
-        );
-        windows.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut every = self.config.interval;
+        let mut windows = ticks(FIRST.min(every), every);
         let mut sweeps = interval(SWEEP);
         sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -152,9 +158,77 @@ impl Running {
                     self.reader.adopt(plan)?;
                 }
                 _ = windows.tick() => self.window().await?,
+                change = changed(&mut self.changes) => {
+                    self.take(change);
+                    if self.config.interval != every {
+                        every = self.config.interval;
+                        windows = ticks(every, every);
+                    }
+                }
                 _ = sweeps.tick() => self.reader.sweep()?,
             }
         }
+    }
+
+    /// From here on its configuration and its plugins' files are followed.
+    pub(crate) fn follow(&mut self, mut changes: Changes) {
+        changes.plugins_are(self.plugins.files());
+        self.changes = Some(changes);
+    }
+
+    fn take(&mut self, change: Change) {
+        match change.config {
+            Some(Ok(wanted)) => self.reload(wanted),
+            Some(Err(error)) => self.refuse(&anyhow::Error::from(error)),
+            None => {}
+        }
+        if change.plugins {
+            self.plugins.look_again();
+        }
+        if let Some(changes) = &mut self.changes {
+            changes.plugins_are(self.plugins.files());
+        }
+    }
+
+    fn reload(&mut self, wanted: Config) {
+        let changed = match Diff::between(&self.config, &wanted) {
+            Ok(changed) => changed,
+            Err(error) => return self.refuse(&error.into()),
+        };
+        let mut next = self.config.clone();
+        next.adopt(wanted);
+        // Both check before they change anything, as the file's reader did already.
+        let reloaded = self
+            .discovery
+            .set_static(&next.discovery)
+            .map_err(anyhow::Error::from)
+            .and_then(|()| Ok(self.plugins.reload(host_options(&next))?));
+        if let Err(error) = reloaded {
+            return self.refuse(&error);
+        }
+        crate::logs::set(next.log);
+        self.config = next;
+        self.pulse.beat(self.config.interval);
+        self.reloads.applied(changed.restart.len());
+        let in_effect = changed.live.join(", ");
+        if changed.restart.is_empty() {
+            tracing::info!(changed = in_effect, "configuration reloaded");
+        } else {
+            tracing::warn!(
+                changed = in_effect,
+                needs_restart = changed.restart.join(", "),
+                "configuration reloaded, in part: restart owlk8s for the rest"
+            );
+        }
+    }
+
+    /// A configuration that is wrong anywhere changes nothing.
+    fn refuse(&self, error: &anyhow::Error) {
+        self.reloads.refused();
+        tracing::error!(
+            error = format!("{error:#}"),
+            "new configuration is refused: the one before stays in effect"
+        );
     }
 
     async fn window(&self) -> Result<(), ReaderGone> {
@@ -162,6 +236,7 @@ impl Running {
         let before = self.latest.send_replace(Some(Arc::clone(&snapshot)));
         log_changes(before.as_deref(), &snapshot);
         self.plugins.offer(snapshot);
+        self.pulse.beat(self.config.interval);
         Ok(())
     }
 
@@ -186,6 +261,29 @@ impl Running {
             Ok(_) => tracing::error!("the reader's thread panicked"),
             Err(_) => tracing::warn!("still detaching; the kernel does the rest"),
         }
+    }
+}
+
+fn host_options(config: &Config) -> HostOptions {
+    HostOptions {
+        plugins: config.plugins.clone(),
+        sinks: config.sinks.clone(),
+        plugin_dirs: config.plugin_dirs.clone(),
+        secrets: config.secrets.clone(),
+        program: Program::default(),
+    }
+}
+
+fn ticks(first: Duration, every: Duration) -> Interval {
+    let mut ticks = interval_at((Instant::now() + first).into(), every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+async fn changed(changes: &mut Option<Changes>) -> Change {
+    match changes {
+        Some(changes) => changes.next().await,
+        None => std::future::pending().await,
     }
 }
 

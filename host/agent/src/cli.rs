@@ -44,6 +44,29 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show what an agent that runs logs, or change from which level on it does
+    Log {
+        /// error, warn, info, debug or trace; `default` for what environment and configuration say. Until the agent ends
+        level: Option<String>,
+        /// Where the agent's admin endpoints are
+        #[arg(long, default_value = crate::client::ADMIN)]
+        url: String,
+    },
+    /// Write what a person needs who shall help: one archive, with other names for what the cluster calls its things
+    Support {
+        /// The configuration that the agent runs with; without it the defaults
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Where the agent's admin endpoints are
+        #[arg(long, default_value = crate::client::ADMIN)]
+        url: String,
+        /// The archive, a tar.gz; `-` writes it to standard output
+        #[arg(long, value_name = "FILE", default_value = "owlk8s-support.tar.gz")]
+        output: PathBuf,
+        /// Leave names and addresses as they are
+        #[arg(long)]
+        names: bool,
+    },
     /// Work with plugins
     Plugin {
         #[command(subcommand)]
@@ -54,6 +77,9 @@ pub(crate) enum Command {
     /// The process that runs the plugins; started by the agent
     #[command(hide = true)]
     PluginHost,
+    /// The process that compiles one component; started by the agent
+    #[command(hide = true)]
+    PluginCompile,
 }
 
 #[derive(Subcommand)]
@@ -65,5 +91,38 @@ pub(crate) enum PluginCommand {
         /// Give it this manifest, a JSON file, in place; for components whose toolchain cannot embed one
         #[arg(long, value_name = "FILE")]
         set: Option<PathBuf>,
+    },
+    /// Print the crash reports of a sink, the newest last, as the agent on this node keeps them
+    Crash {
+        /// Name of the sink
+        sink: String,
+        /// Where the agent's admin endpoints are
+        #[arg(long, default_value = crate::client::ADMIN)]
+        url: String,
+        /// Print the newest report as JSON, with the snapshot: what `replay` reads
+        #[arg(long)]
+        json: bool,
+    },
+    /// Call a plugin as it was called when it crashed; runs it in this process, without a capability
+    ///
+    /// Ends with 0 when it survives, with 1 when it crashes.
+    Replay {
+        /// A report of `owlk8s plugin crash --json`
+        report: PathBuf,
+        /// The component
+        #[arg(long, value_name = "FILE")]
+        plugin: PathBuf,
+        /// The agent's configuration, for the plugin's own `config`; without it that is empty
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Compile components for an image; what lies in `/usr/lib/owlk8s/compiled` is not compiled on the node
+    Precompile {
+        /// The components, of one's own: they are compiled without fences
+        #[arg(required = true)]
+        components: Vec<PathBuf>,
+        /// The folder, made where it is not there
+        #[arg(long, value_name = "FOLDER")]
+        to: PathBuf,
     },
 }

@@ -14,24 +14,33 @@ use std::time::Duration;
 
 use owlk8s_discover::{DiscoveryConfig, Surroundings};
 use owlk8s_plugin_host::{PluginsConfig, Secret, SinkConfig};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub(crate) use error::ConfigError;
 use error::{Source, value};
 
 /// Everything that `owlk8s run` needs to know; printed by `owlk8s config` as it is here.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Config {
+    /// This node's name in Kubernetes and in all that is shown; `NODE_NAME`, `nodename`, or the host's name.
     pub(crate) node: String,
+    /// How often the counts are read and handed to the sinks; from 100ms to 1h.
     #[serde(with = "humantime_serde")]
     pub(crate) interval: Duration,
+    /// What is logged; `RUST_LOG` and `debug=true` go before it.
+    pub(crate) log: Level,
     /// Searched for `NAME.wasm` before the places where shipped plugins are.
     pub(crate) plugin_dirs: Vec<PathBuf>,
+    /// Our own HTTP endpoints.
     pub(crate) admin: Admin,
+    /// What is counted, and how much kernel memory it may take.
     pub(crate) probe: Probe,
+    /// What is watched.
     pub(crate) discovery: DiscoveryConfig,
+    /// What holds for all sinks together.
     pub(crate) plugins: PluginsConfig,
-    /// Not printed where there is none: what is printed can be added to, and `sinks = []` could not.
+    /// Configured plugins, each with its endpoints.
+    // Not printed where there is none: what is printed can be added to, and `sinks = []` could not.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) sinks: Vec<SinkConfig>,
     /// Of the variables that endpoints name, those that are set; never printed.
@@ -42,14 +51,47 @@ pub(crate) struct Config {
     pub(crate) around: Surroundings,
 }
 
+/// From which level on our own events are logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Level {
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+    Trace,
+}
+
+impl Level {
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Error,
+        Self::Warn,
+        Self::Info,
+        Self::Debug,
+        Self::Trace,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
 /// Our own HTTP endpoints.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Admin {
+    /// Whoever reaches it reads names and counts of all pods.
     pub(crate) listen: SocketAddr,
 }
 
 /// What is counted, and how much kernel memory it may take.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Probe {
     /// How many targets may be attached at once.
     pub(crate) targets: u32,
@@ -91,7 +133,12 @@ impl Config {
             path: path.to_owned(),
             source,
         })?;
-        let config = Self::parse(&path.display().to_string(), &text, env)?;
+        Self::read(path, &text, env)
+    }
+
+    /// From the text of a file.
+    pub(crate) fn read(path: &Path, text: &str, env: Env<'_>) -> Result<Self, ConfigError> {
+        let config = Self::parse(&path.display().to_string(), text, env)?;
         config
             .discovery
             .validate()
@@ -131,6 +178,7 @@ impl Config {
             interval: raw
                 .interval
                 .map_or(Ok(DEFAULT_INTERVAL), |typed| interval(&source, &typed))?,
+            log: raw.log,
             plugin_dirs: raw.plugin_dirs,
             admin: Admin {
                 listen: raw
@@ -162,6 +210,20 @@ impl Config {
             secrets: secrets(&sinks, env),
             sinks,
         })
+    }
+}
+
+impl Config {
+    /// Take from `wanted` what can change while the agent runs; the rest stays in effect.
+    pub(crate) fn adopt(&mut self, wanted: Self) {
+        self.interval = wanted.interval;
+        self.log = wanted.log;
+        self.discovery.fixed = wanted.discovery.fixed;
+        self.plugin_dirs = wanted.plugin_dirs;
+        self.plugins.max = wanted.plugins.max;
+        self.plugins.ceiling = wanted.plugins.ceiling;
+        self.sinks = wanted.sinks;
+        self.secrets = wanted.secrets;
     }
 }
 

@@ -77,7 +77,7 @@ endpoints.metrics = { kind = "serve", listen = "127.0.0.1:9466" }
 /// Runs until `duration` is over, Ctrl-C or SIGTERM.
 pub(crate) fn demo(duration: Option<Duration>) -> anyhow::Result<()> {
     let config = Config::parse("the demo's configuration", CONFIG, &process_env)?;
-    crate::logs::start(&quiet_env);
+    crate::logs::start(config.log, &quiet_env);
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?

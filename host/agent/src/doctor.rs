@@ -4,6 +4,7 @@
 mod kernel;
 mod kubernetes;
 mod network;
+mod plugins;
 mod running;
 
 use std::fmt::Write as _;
@@ -125,6 +126,7 @@ impl Report {
 pub(crate) async fn examine(config: &Config) -> Report {
     let mut checks = kernel::checks(config);
     checks.push(network::check());
+    checks.push(plugins::check());
     checks.extend(kubernetes::checks(config).await);
     checks.extend(running::checks(config).await);
     Report::new(checks)

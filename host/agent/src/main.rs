@@ -12,6 +12,7 @@ mod admin;
 mod agent;
 mod book;
 mod cli;
+mod client;
 mod config;
 mod demo;
 mod doctor;
@@ -19,9 +20,12 @@ mod logs;
 mod manifest;
 mod places;
 mod plan;
+mod plugin;
 mod plugins;
 mod privilege;
 mod reader;
+mod reload;
+mod support;
 
 use std::io::Write as _;
 use std::path::Path;
@@ -33,6 +37,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::agent::Built;
 use crate::cli::{Cli, Command, PluginCommand};
 use crate::config::{Config, ConfigError, process_env};
+use crate::reload::Changes;
 
 /// The user asked for what cannot be; clap ends with it as well.
 const USAGE: u8 = 2;
@@ -43,6 +48,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         // Before any thread: the plugin process makes its own fences first.
         Command::PluginHost => return owlk8s_plugin_host::plugin_process(),
+        Command::PluginCompile => return owlk8s_plugin_host::compile_process(),
         Command::Run { config } => run(&config),
         Command::Demo { duration } => demo::demo(duration),
         Command::Config { config } => print_config(config.as_deref()),
@@ -50,6 +56,27 @@ fn main() -> ExitCode {
         Command::Plugin {
             command: PluginCommand::Manifest { component, set },
         } => manifest::manifest(&component, set.as_deref()).and_then(|text| print(&text)),
+        Command::Plugin {
+            command: PluginCommand::Crash { sink, url, json },
+        } => plugin::crash(&sink, &url, json).and_then(|text| print(&text)),
+        Command::Plugin {
+            command:
+                PluginCommand::Replay {
+                    report,
+                    plugin,
+                    config,
+                },
+        } => return replay(&report, &plugin, config.as_deref()),
+        Command::Plugin {
+            command: PluginCommand::Precompile { components, to },
+        } => plugin::precompile(&components, &to).and_then(|text| print(&text)),
+        Command::Log { level, url } => log(level.as_deref(), &url),
+        Command::Support {
+            config,
+            url,
+            output,
+            names,
+        } => support::write(config.as_deref(), &url, &output, names),
         Command::Version => print(concat!("owlk8s ", env!("CARGO_PKG_VERSION"), "\n")),
     };
     match done {
@@ -83,6 +110,25 @@ fn print_config(path: Option<&Path>) -> anyhow::Result<()> {
     print(&toml::to_string_pretty(&config)?)
 }
 
+fn log(level: Option<&str>, url: &str) -> anyhow::Result<()> {
+    let said = match level {
+        Some(level) => client::put(url, "/log", level)?,
+        None => client::get(url, "/log")?,
+    };
+    if level.is_some() {
+        return print(&String::from_utf8_lossy(&said));
+    }
+    let log: serde_json::Value = serde_json::from_slice(&said)?;
+    let lines = log["lines"].as_array().into_iter().flatten();
+    let mut text: String = lines
+        .filter_map(|line| line.as_str())
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let word = |key: &str| log[key].as_str().unwrap_or_default().to_owned();
+    text += &format!("-- {} ({})\n", word("filter"), word("source"));
+    print(&text)
+}
+
 /// Its exit code is for scripts: 1 where the agent could not work.
 fn doctor(path: Option<&Path>, json: bool) -> ExitCode {
     let examined = effective(path)
@@ -102,6 +148,17 @@ fn doctor(path: Option<&Path>, json: bool) -> ExitCode {
     }
 }
 
+/// Its exit code is for scripts: 1 where the plugin crashed again.
+fn replay(report: &Path, component: &Path, config: Option<&Path>) -> ExitCode {
+    let replayed = plugin::replay(report, component, config)
+        .and_then(|(text, survived)| print(&text).map(|()| survived));
+    match replayed {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(FAILED),
+        Err(error) => ended_by(&error),
+    }
+}
+
 /// The file's, or the defaults.
 fn effective(path: Option<&Path>) -> Result<Config, ConfigError> {
     match path {
@@ -112,14 +169,17 @@ fn effective(path: Option<&Path>) -> Result<Config, ConfigError> {
 
 fn run(path: &Path) -> anyhow::Result<()> {
     let config = Config::load(path, &process_env)?;
-    logs::start(&process_env);
+    logs::start(config.log, &process_env);
     privilege::settle()?;
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
         .block_on(async {
             let mut stop = Stop::listen()?;
+            // Before what takes long: SIGHUP would end it.
+            let changes = Changes::follow(path, process_env)?;
             let mut running = Built::new(config).await?.spawn()?;
+            running.follow(changes);
             let ended = running.until(stop.asked()).await;
             running.drain().await;
             Ok(ended?)

@@ -52,6 +52,22 @@ fn grants() -> String {
     names.join(", ")
 }
 
+/// Gives up all of it, for good: before a stranger's code runs in this process.
+pub(crate) fn drop_all() -> Result<(), PrivilegeError> {
+    for set in [
+        CapSet::Ambient,
+        CapSet::Inheritable,
+        CapSet::Effective,
+        CapSet::Permitted,
+    ] {
+        caps::clear(None, set).map_err(|source| PrivilegeError::Kernel {
+            step: "drop",
+            source,
+        })?;
+    }
+    Ok(())
+}
+
 /// Checks what is needed and drops what is not; to be called while there is one thread.
 pub(crate) fn settle() -> Result<(), PrivilegeError> {
     let held = held()?;

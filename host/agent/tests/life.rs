@@ -26,7 +26,7 @@ fn readyz_is_ready_after_the_first_reading() {
 fn an_unknown_path_is_answered_with_those_there_are() {
     let lab = Lab::new(1);
     let agent = Agent::start(&lab, &config(&[lab.target("p1")], ""));
-    let listing = "nothing at /metric; there are\n/livez\n/readyz\n/metrics\n/snapshot\n/plugins\n";
+    let listing = "nothing at /metric; there are\n/livez\n/readyz\n/metrics\n/snapshot\n/plugins\n/plugins/SINK\n/plugins/SINK/crashes\n/log\n";
     assert_eq!(agent.get("/metric").unwrap(), (404, listing.to_owned()));
     assert_eq!(
         agent.ask("POST", "/snapshot").unwrap(),
@@ -173,5 +173,122 @@ fn the_agent_gives_up_the_capabilities_it_does_not_need() {
         agent.log().contains("CAP_BPF"),
         "the log says what is held: {}",
         agent.log()
+    );
+}
+
+/// One of our own commands, in the node's namespace.
+fn command(lab: &Lab, words: &[&str]) -> std::process::Output {
+    let mut command = lab.command("node", common::agent::BINARY);
+    command.args(words).output().unwrap()
+}
+
+#[test]
+fn the_log_level_changes_while_the_agent_runs_and_back() {
+    let lab = Lab::new(1);
+    let agent = Agent::attached(&lab, &config(&[lab.target("p1")], ""));
+    let said = |words: &[&str]| {
+        let output = command(&lab, words);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.success(), text)
+    };
+    let (done, before) = said(&["log"]);
+    assert!(done && before.contains(" started node="), "{before}");
+    assert!(before.ends_with("(configuration)\n"), "{before}");
+    let (done, changed) = said(&["log", "debug"]);
+    assert!(done && changed.contains("owlk8s=debug"), "{changed}");
+    within(
+        Duration::from_secs(5),
+        "what is logged at debug",
+        || match agent.log().contains("DEBUG") {
+            true => Ok(()),
+            false => {
+                // What is no HTTP is a line at debug.
+                let admin = lab.connect("node", "127.0.0.1:9465".parse().unwrap());
+                std::io::Write::write_all(&mut admin.unwrap(), b"\x01\r\n\r\n").unwrap();
+                Err(agent.log())
+            }
+        },
+    );
+    let (done, back) = said(&["log", "default"]);
+    assert!(done && back.ends_with("(configuration)\n"), "{back}");
+    let refused = command(&lab, &["log", "loud"]);
+    let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success(), "{why}");
+    assert!(
+        why.contains("\"loud\" is no level; there are error, warn"),
+        "{why}"
+    );
+}
+
+#[test]
+fn a_support_bundle_holds_everything_under_other_names() {
+    shipped("json-log");
+    let lab = Lab::new(1);
+    let nginx = Nginx::start(&lab, "p1");
+    let text = config(
+        &[lab.target("p1")],
+        "[[sinks]]\nname = \"json\"\nplugin = \"json-log\"\nendpoints.out = { kind = \"stdout\" }\n",
+    );
+    let text = text.replace("node = \"lab\"", "node = \"lab-of-the-test\"");
+    let agent = Agent::attached(&lab, &text);
+    for _ in 0..5 {
+        nginx.get("/200");
+    }
+    let file = lab.dir.path().join("owlk8s.toml");
+    let bundle = |more: &[&str]| {
+        let archive = lab.dir.path().join("bundle.tar.gz");
+        let out = archive.to_str().unwrap();
+        let mut words = vec![
+            "support",
+            "--config",
+            file.to_str().unwrap(),
+            "--output",
+            out,
+        ];
+        words.extend(more);
+        let output = command(&lab, &words);
+        assert!(output.status.success(), "{output:?}");
+        let tar = std::process::Command::new("tar")
+            .args(["--extract", "--to-stdout", "--gzip", "--file", out])
+            .output()
+            .unwrap();
+        let list = std::process::Command::new("tar")
+            .args(["--list", "--gzip", "--file", out])
+            .output()
+            .unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (text(list.stdout), text(tar.stdout))
+    };
+    let (files, redacted) = bundle(&[]);
+    for name in [
+        "versions.json",
+        "doctor.json",
+        "config.toml",
+        "snapshot.json",
+        "plugins.json",
+        "metrics.txt",
+        "log.txt",
+        "missing.txt",
+    ] {
+        assert!(
+            files.contains(&format!("owlk8s-support/{name}\n")),
+            "{files}"
+        );
+    }
+    let target = agent.pod("p1");
+    let ip = target["ips"][0].as_str().unwrap().to_owned();
+    let namespace = target["namespace"].as_str().unwrap().to_owned();
+    assert!(!redacted.contains("lab-of-the-test"), "{redacted}");
+    assert!(!redacted.contains(&format!("\"{ip}\"")), "{redacted}");
+    let named = format!("\"namespace\": \"{namespace}\"");
+    assert!(!redacted.contains(&named), "{redacted}");
+    assert!(
+        redacted.contains("\"requests\": 5"),
+        "the counts are the true ones"
+    );
+    let (_, plain) = bundle(&["--names"]);
+    assert!(
+        plain.contains("lab-of-the-test") && plain.contains(&named),
+        "{plain}"
     );
 }

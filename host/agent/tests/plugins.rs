@@ -228,3 +228,160 @@ fn the_prometheus_plugin_s_page_passes_promtool_and_has_nginx_s_counts() {
     promtool(&page);
     drop(agent);
 }
+
+/// Every shipped plugin in its component, on a pod with traffic: each delivers, none has a fault.
+#[test]
+fn every_shipped_plugin_does_its_work_as_a_component() {
+    let lab = Lab::new(1);
+    let nginx = Nginx::start(&lab, "p1");
+    let file = |name: &str| lab.dir.path().join(name);
+    let to = |name: &str| {
+        format!(
+            "endpoints.out = {{ kind = \"file\", path = \"{}\" }}\n",
+            file(name).display()
+        )
+    };
+    let sink = |name: &str, plugin: &str, mode: &str, more: &str| {
+        shipped(plugin);
+        format!("[[sinks]]\nname = \"{name}\"\nplugin = \"{plugin}\"\nmode = \"{mode}\"\n{more}")
+    };
+    let serve = |port: u16| {
+        format!("endpoints.http = {{ kind = \"serve\", listen = \"127.0.0.1:{port}\" }}\n")
+    };
+    let sums = "filters = [{ plugin = \"aggregate\", config = { counts = \"cumulative\" } }]\n";
+    let narrowed = "filters = [\"drop-idle\", { plugin = \"select\", config = { keep = [{ pod = \"p*\" }], \
+                    rename = [{ match = { pod = \"p1\" }, pod = \"one\" }] } }, \
+                    { plugin = \"cardinality\", config = { target = 1 } }]\n";
+    let sinks = [
+        sink(
+            "influxdb",
+            "influxdb",
+            "delta",
+            &to("influxdb").replace(".out", ".write"),
+        ),
+        sink("otlp", "otlp", "delta", &to("otlp")),
+        sink(
+            "otlp-json",
+            "otlp",
+            "latest",
+            &(to("otlp-json") + "config = { encoding = \"json\" }\n"),
+        ),
+        sink("statsd", "statsd", "delta", &to("statsd")),
+        sink(
+            "json-log",
+            "json-log",
+            "delta",
+            &(to("json-log") + narrowed),
+        ),
+        sink("simple-log", "simple-log", "latest", &to("simple-log")),
+        sink("dashboard", "dashboard", "latest", &serve(9467)),
+        sink("sums", "prometheus", "delta", &(serve(9468) + sums)),
+    ];
+    let agent = Agent::attached(&lab, &config(&[lab.target("p1")], &sinks.concat()));
+    for path in ["/200", "/404", "/500", "/500"] {
+        nginx.get(path);
+    }
+    let page = |port: u16, path: &str| {
+        let to = format!("127.0.0.1:{port}").parse().unwrap();
+        match request(&lab, to, "GET", path) {
+            Ok((200, page)) => Ok(page),
+            other => Err(format!("{other:?}\n{}", agent.json("/plugins"))),
+        }
+    };
+    let has = |text: Result<String, String>, wanted: &str| match text {
+        Ok(text) if text.contains(wanted) => Ok(()),
+        Ok(text) => Err(format!("{wanted:?} is not in {text}")),
+        Err(complaint) => Err(complaint),
+    };
+    let read = |name: &str| {
+        std::fs::read_to_string(file(name)).map_err(|e| format!("{e}\n{}", agent.json("/plugins")))
+    };
+    let sums = "owlk8s_requests_answered_total{k8s_namespace_name=\"lab\",k8s_workload_kind=\"Deployment\",\
+                k8s_workload_name=\"web\",k8s_service_name=\"web\"} 4\n";
+    within(
+        Duration::from_secs(60),
+        "every sink has the requests",
+        || {
+            has(page(9468, "/metrics"), sums)?;
+            has(
+                page(9467, "/api/live"),
+                "\"requests\":4,\"err4\":1,\"err5\":2,",
+            )?;
+            has(page(9467, "/"), "<title>owlk8s</title>")?;
+            has(
+                read("influxdb"),
+                "INT_svcmetrics,namespace=lab,owner=web,podname=p1,service=web duration=",
+            )?;
+            has(read("otlp-json"), "\"k8s.deployment.name\"")?;
+            has(read("statsd"), "owlk8s.lab.web.p1.err5:")?;
+            has(read("json-log"), "\"podname\":\"one\"")?;
+            has(read("simple-log"), "Requests: 4, Err4: 1, Err5: 2")
+        },
+    );
+    assert!(std::fs::metadata(file("otlp")).unwrap().len() > 0);
+    for status in agent.json("/plugins").as_array().unwrap() {
+        assert_eq!(status["counters"]["plugin_faults"], 0, "{status}");
+    }
+    drop(agent);
+}
+
+#[test]
+fn a_crash_is_shown_by_the_command_line_and_happens_again_in_a_replay() {
+    let lab = Lab::new(1);
+    let plugin = fixture("panics-on-names");
+    let sink = format!(
+        "[[sinks]]\nname = \"bad\"\nplugin = \"{}\"\nendpoints.out = {{ kind = \"stderr\" }}\n",
+        plugin.display()
+    );
+    let target = lab.target("p1").replace("\"p1\"", "\"checkout-0\"");
+    let agent = Agent::start(&lab, &config(&[target], &sink));
+    let owlk8s = |arguments: &[&str]| {
+        let ran = lab
+            .command("node", common::agent::BINARY)
+            .args(arguments)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&ran.stdout).into_owned();
+        let complained = String::from_utf8_lossy(&ran.stderr).into_owned();
+        (ran.status.code(), said, complained)
+    };
+    let shown = within(
+        Duration::from_secs(20),
+        "the crash is reported",
+        || match owlk8s(&["plugin", "crash", "bad"]) {
+            (Some(0), said, _) => Ok(said),
+            other => Err(format!("{other:?}")),
+        },
+    );
+    println!("{shown}");
+    assert!(
+        shown.starts_with("plugin panics-on-names panicked: "),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("core::panicking::panic_fmt"),
+        "functions have names: {shown}"
+    );
+    assert!(
+        !shown.contains("checkout"),
+        "names of the cluster are replaced: {shown}"
+    );
+    let (_, json, _) = owlk8s(&["plugin", "crash", "bad", "--json"]);
+    let report = lab.dir.path().join("crash.json");
+    std::fs::write(&report, json).unwrap();
+    let (report, plugin) = (report.display().to_string(), plugin.display().to_string());
+    let (code, said, complained) = owlk8s(&["plugin", "replay", &report, "--plugin", &plugin]);
+    assert_eq!(code, Some(1), "{said}{complained}");
+    assert!(said.contains("plugin panics-on-names panicked: "), "{said}");
+    let echo = fixture("good-echo").display().to_string();
+    let (code, said, _) = owlk8s(&["plugin", "replay", &report, "--plugin", &echo]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.ends_with("the plugin survived\n"), "{said}");
+    let (code, _, complained) = owlk8s(&["plugin", "crash", "nobody"]);
+    assert_eq!(code, Some(1));
+    assert!(
+        complained.contains("there is no sink \"nobody\""),
+        "{complained}"
+    );
+    drop(agent);
+}

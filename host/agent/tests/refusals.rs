@@ -37,7 +37,7 @@ fn an_unknown_key_is_a_usage_error() {
         (
             Some(2),
             "owlk8s: FILE:1: unknown key \"intervall\", did you mean \"interval\"? \
-             (known here: node, interval, plugin_dirs, admin, probe, discovery, plugins, sinks)\n"
+             (known here: node, interval, log, plugin_dirs, admin, probe, discovery, plugins, sinks)\n"
                 .to_owned()
         )
     );

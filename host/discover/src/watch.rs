@@ -48,6 +48,20 @@ pub struct Discovery {
     pub sets: watch::Receiver<Arc<TargetSet>>,
     /// What was asked of the Kubernetes API server, where that is a source.
     pub api_requests: Option<ApiRequests>,
+    fixed: watch::Sender<Vec<Arc<Target>>>,
+}
+
+impl Discovery {
+    /// Watch the static targets of `config` in place of those before; its other sources stay as they
+    /// are. A target that is in both is not touched.
+    ///
+    /// # Errors
+    /// What is wrong with them; then nothing has changed.
+    pub fn set_static(&self, config: &DiscoveryConfig) -> Result<(), DiscoverError> {
+        config.validate()?;
+        self.fixed.send_replace(config.static_targets()?);
+        Ok(())
+    }
 }
 
 /// Starts the sources that `config` names and gives the union of their targets, as of now and, while
@@ -63,8 +77,9 @@ pub async fn discover(
     around: &Surroundings,
 ) -> Result<Discovery, DiscoverError> {
     config.validate()?;
+    let (fixed, receiver) = watch::channel(config.static_targets()?);
     let mut sources = Sources {
-        fixed: config.static_targets()?,
+        fixed: receiver,
         found: Vec::new(),
     };
     let mut api_requests = None;
@@ -79,7 +94,11 @@ pub async fn discover(
     }
     let (sender, sets) = watch::channel(sources.now());
     tokio::spawn(sources.publish(sender));
-    Ok(Discovery { sets, api_requests })
+    Ok(Discovery {
+        sets,
+        api_requests,
+        fixed,
+    })
 }
 
 /// What one source knows.
@@ -92,7 +111,7 @@ pub(crate) struct Found {
 }
 
 struct Sources {
-    fixed: Vec<Arc<Target>>,
+    fixed: watch::Receiver<Vec<Arc<Target>>>,
     /// Who is named first knows best.
     found: Vec<watch::Receiver<Found>>,
 }
@@ -109,7 +128,7 @@ impl Sources {
 
     /// As old as what is oldest in it.
     fn now(&self) -> Arc<TargetSet> {
-        let mut targets = self.fixed.clone();
+        let mut targets = self.fixed.borrow().clone();
         let mut confirmed_at = unix_now();
         for source in &self.found {
             let found = source.borrow();
@@ -127,6 +146,7 @@ impl Sources {
             tokio::select! {
                 () = sender.closed() => return,
                 () = sleep(CONFIRM) => {}
+                Ok(()) = self.fixed.changed() => {}
                 () = changed(&mut self.found) => {}
             }
             sender.send_replace(self.now());

@@ -1,6 +1,6 @@
 use crate::reading::{Counters, Direction, Row, TargetReading};
 use crate::snapshot::{Snapshot, Status, TargetSnapshot, Temporality, Totals, Window};
-use crate::{Reading, Target, TargetSet};
+use crate::{Reading, Target, TargetSet, UnixNanos};
 
 /// The next snapshot: `reading` put under the names of `set`, in the window that follows `before`.
 ///
@@ -33,6 +33,7 @@ pub fn fold(
         .iter()
         .map(|target| {
             fold_target(
+                window.start,
                 known(target),
                 target,
                 reading.targets.get(&target.id),
@@ -50,6 +51,7 @@ pub fn fold(
 }
 
 fn fold_target(
+    start: UnixNanos,
     before: Option<&TargetSnapshot>,
     target: &Target,
     reading: Option<&TargetReading>,
@@ -65,6 +67,7 @@ fn fold_target(
         ips: target.ips.clone(),
         labels: target.labels.clone(),
         interface: target.interface.clone().unwrap_or_default(),
+        since: before.map_or(start, |b| b.since),
         status: Status::Waiting,
         reason: String::new(),
         hook: None,

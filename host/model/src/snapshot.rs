@@ -90,6 +90,9 @@ pub struct TargetSnapshot {
     pub labels: std::collections::BTreeMap<String, String>,
     /// Host-side interface; empty while it is not known.
     pub interface: String,
+    /// When its cumulative counts began: the start of the first window that held it. Of a target whose counts were
+    /// added over several lives, of the latest one.
+    pub since: UnixNanos,
     /// How it stands.
     pub status: Status,
     /// Why, when the status is not `active`.

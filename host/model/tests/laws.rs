@@ -246,6 +246,26 @@ fn target_out_of_reach_keeps_its_counts_and_says_why() {
     assert_eq!(after.targets[1].totals.requests, 0);
 }
 
+#[test]
+fn counts_begin_with_the_window_that_first_held_the_target() {
+    let mut before = None;
+    let mut since = |at: u64, names: &[&str]| {
+        let reading = Reading {
+            at: UnixNanos(at),
+            targets: [].into(),
+        };
+        let now = fold(before.as_ref(), "n", &set(names), &reading, false);
+        let since: Vec<u64> = now.targets.iter().map(|target| target.since.0).collect();
+        before = Some(now);
+        since
+    };
+    assert_eq!(since(10, &["cart-0"]), [10]);
+    assert_eq!(since(20, &["cart-0", "cart-1"]), [10, 10]);
+    assert_eq!(since(30, &["cart-0", "cart-1"]), [10, 10]);
+    assert_eq!(since(40, &["cart-1"]), [10]);
+    assert_eq!(since(50, &["cart-0", "cart-1"]), [40, 10], "a new life");
+}
+
 /// A target with these counters.
 fn counted(counters: Counters, blind: Option<&str>) -> TargetSnapshot {
     let reading = Reading {

@@ -10,13 +10,15 @@
 )]
 
 mod backoff;
+mod breaker;
 mod delta;
 mod select;
 mod sum;
 mod view;
 mod windows;
 
-pub use backoff::{Backoff, Breaker};
+pub use backoff::Backoff;
+pub use breaker::{Borne, Breaker, BreakerState};
 pub use delta::{DEPARTED_MAX, departures};
 pub use select::{LabelSelector, Select, matches};
 pub use view::View;

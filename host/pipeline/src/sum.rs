@@ -103,6 +103,7 @@ pub(crate) mod fixtures {
             ips: Vec::new(),
             labels: Default::default(),
             interface: "veth0".to_owned(),
+            since: UnixNanos(0),
             status: Status::Active,
             reason: String::new(),
             hook: None,

@@ -66,6 +66,7 @@ impl View {
             ips: target.ips.clone(),
             labels: self.labels.iter().filter_map(granted).collect(),
             interface: String::new(),
+            since: target.since,
             status: target.status,
             reason: target.reason.clone(),
             hook: None,

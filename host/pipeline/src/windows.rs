@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use owlk8s_model::{Snapshot, TargetSnapshot, UnixNanos, Window};
+use owlk8s_model::{Snapshot, TargetSnapshot, Temporality, UnixNanos, Window};
 use serde::{Deserialize, Serialize};
 
 use crate::delta::Delta;
@@ -43,6 +43,34 @@ pub struct Attempt {
     cumulative: Arc<Snapshot>,
 }
 
+impl Attempt {
+    /// How many windows before this one are part of it; in `delta` only, elsewhere they were dropped.
+    pub fn merged(&self) -> u64 {
+        match self.snapshot.temporality {
+            Temporality::Delta => u64::from(self.window.merged.saturating_sub(1)),
+            Temporality::Cumulative => 0,
+        }
+    }
+
+    /// A window as a sink of `mode` would get it, to try a plugin on. It is never acknowledged; in
+    /// `delta` its counts are all that there are.
+    pub fn rehearsal(mode: Mode, cumulative: Arc<Snapshot>) -> Self {
+        let snapshot = match mode {
+            Mode::Delta => Arc::new(Snapshot {
+                temporality: Temporality::Delta,
+                ..Snapshot::clone(&cumulative)
+            }),
+            Mode::Latest | Mode::EveryWindow => Arc::clone(&cumulative),
+        };
+        Self {
+            snapshot,
+            window: cumulative.window,
+            gap: None,
+            cumulative,
+        }
+    }
+}
+
 /// The mailbox of one sink.
 #[derive(Debug)]
 pub struct Windows {
@@ -76,14 +104,9 @@ enum Again {
 impl Windows {
     /// An empty one; `capacity` bounds the queue of `every-window`, the others need one place.
     pub fn new(mode: Mode, capacity: usize) -> Self {
-        let capacity = if mode == Mode::EveryWindow {
-            capacity.max(1)
-        } else {
-            1
-        };
         Self {
             mode,
-            capacity,
+            capacity: places(mode, capacity),
             queue: VecDeque::new(),
             newest: None,
             last_offered: None,
@@ -134,6 +157,14 @@ impl Windows {
         }
     }
 
+    /// Go on in another mode, or with another capacity. What waits goes on waiting, as far as there is
+    /// room; a mode that becomes `delta` counts from the last acknowledged window.
+    pub fn change(&mut self, mode: Mode, capacity: usize) {
+        self.mode = mode;
+        self.capacity = places(mode, capacity);
+        self.trim();
+    }
+
     /// A new window; one that is not newer than the last is ignored.
     pub fn offer(&mut self, snapshot: Arc<Snapshot>) {
         let sequence = snapshot.window.sequence;
@@ -143,8 +174,8 @@ impl Windows {
         let missed = self.last_offered.map_or(0, |last| sequence - last - 1);
         self.last_offered = Some(sequence);
         self.drop_windows(missed);
-        if self.mode == Mode::Delta
-            && let Some(before) = self.newest.replace(Arc::clone(&snapshot))
+        if let Some(before) = self.newest.replace(Arc::clone(&snapshot))
+            && self.mode == Mode::Delta
             && sequence > self.departed_until
         {
             self.delta.follow(&before, &snapshot);
@@ -169,6 +200,10 @@ impl Windows {
             _ => {}
         }
         self.queue.push_back(snapshot);
+        self.trim();
+    }
+
+    fn trim(&mut self) {
         while self.queue.len() > self.capacity {
             self.queue.pop_front();
             self.drop_windows(1);
@@ -176,7 +211,7 @@ impl Windows {
     }
 
     /// The next window to deliver; none when all were taken. It ends by [`Self::acknowledge`] or
-    /// [`Self::abandon`], and may be delivered again until then.
+    /// [`Self::abandon`] or [`Self::put_back`], and may be delivered again until then.
     pub fn take(&mut self) -> Option<Attempt> {
         let cumulative = match std::mem::take(&mut self.again) {
             Again::Here(snapshot) => snapshot,
@@ -197,11 +232,12 @@ impl Windows {
                 window.merged = merged(before.sequence);
                 window.start = before.end;
             }
-            (None, Some(first)) if self.mode == Mode::Delta => {
+            // Where nothing arrived yet, it covers all that was offered.
+            (None, Some(first)) => {
                 window.merged = merged(first.sequence.saturating_sub(1));
                 window.start = first.start;
             }
-            _ => {}
+            (None, None) => {}
         }
         Some(Attempt {
             snapshot,
@@ -219,15 +255,20 @@ impl Windows {
         };
         self.acknowledged = Some(acknowledged);
         self.earlier_end = None;
-        if self.mode == Mode::Delta {
-            self.delta.acknowledge(&attempt.cumulative);
-        }
+        // In every mode: it may become `delta`.
+        self.delta.acknowledge(&attempt.cumulative);
         acknowledged
     }
 
     /// It will not be delivered. In `delta` its counts are part of the next one.
     pub fn abandon(&mut self, _attempt: Attempt) {
         self.drop_windows(1);
+    }
+
+    /// Not delivered, and to be taken again before all that came later.
+    pub fn put_back(&mut self, attempt: Attempt) {
+        self.queue.push_front(attempt.cumulative);
+        self.trim();
     }
 
     /// Whether an attempt that failed has been overtaken: only `latest` lets go of it for a newer one.
@@ -264,6 +305,15 @@ impl Windows {
 /// Of a clock that was set back, the least.
 fn gap(end: UnixNanos, start: UnixNanos) -> Duration {
     Duration::from_nanos(start.0.saturating_sub(end.0).max(1))
+}
+
+/// Only `every-window` has a queue.
+fn places(mode: Mode, capacity: usize) -> usize {
+    if mode == Mode::EveryWindow {
+        capacity.max(1)
+    } else {
+        1
+    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 mod grant;
 mod manifest;
 mod origin;
+mod schema;
 
 use std::collections::BTreeSet;
 
@@ -15,7 +16,9 @@ use serde::{Deserialize, Serialize};
 
 pub use grant::{Ceiling, Grant, HttpGrant};
 pub use manifest::{Asks, HttpAsk, Manifest, ManifestError, SECTION};
+pub(crate) use origin::{Host, Scheme};
 pub use origin::{Origin, OriginPattern};
+pub(crate) use schema::check_config;
 
 use crate::config::{PluginConfig, SinkConfig};
 use crate::status::PluginKind;
@@ -167,10 +170,10 @@ fn http(
         .filter(|_| asker.kind != PluginKind::Exporter)
     {
         return Err(format!(
-            "plugin {plugin} asks for HTTP to {}, and a {} has no network: only an exporter has; deliver through an \
+            "plugin {plugin} asks for HTTP to {}, and {} has no network: only an exporter has; deliver through an \
              endpoint of kind http instead",
             String::from(ask.clone()),
-            asker.kind.name()
+            asker.kind.with_article()
         ));
     }
     let mut allowed = BTreeSet::new();

@@ -1,6 +1,7 @@
 //! The `[plugins]` and `[[sinks]]` of the configuration file: what was typed. [`check`] says what cannot be meant;
 //! what only the plugin can tell (its kind, its own `config`) is checked where it is loaded.
 
+mod breaker;
 mod check;
 mod endpoint;
 mod limits;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::authority::Grant;
 
+pub use breaker::BreakerConfig;
 pub use check::{ConfigError, check};
 pub use endpoint::{
     BasicAuth, Compression, Endpoint, FileEndpoint, HeaderSource, HttpEndpoint, Permissions,
@@ -21,7 +23,7 @@ pub use endpoint::{
     UnixEndpoint,
 };
 pub(crate) use endpoint::{HIDDEN, exposed};
-pub use limits::{Limits, Size};
+pub use limits::{Limit, Limits, Size};
 pub use plugins::PluginsConfig;
 
 /// A `config` table for a plugin; it reaches the guest as JSON.
@@ -72,6 +74,12 @@ pub struct SinkConfig {
     /// What a call of the plugin, or of one of its filters, may use.
     #[serde(default)]
     pub limits: Limits,
+    /// Keep one instance of each plugin from window to window; a fault throws it away.
+    #[serde(default)]
+    pub reuse: bool,
+    /// When a plugin that faults again and again is left alone.
+    #[serde(default)]
+    pub breaker: BreakerConfig,
 }
 
 fn yes() -> bool {

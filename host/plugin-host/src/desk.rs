@@ -4,15 +4,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use owlk8s_pipeline::Acknowledged;
 use tokio::io::AsyncWrite;
 use tokio::sync::{Notify, mpsc, watch};
 
+use crate::config::Limit;
+use crate::crash::CrashReport;
 use crate::endpoints::Mark;
 use crate::frames::{Attempting, FrameError, Level, SinkReport, TO_AGENT_MAX, ToAgent, write};
-use crate::status::{SinkCounters, SinkState, SinkStatus};
+use crate::status::{PluginStatus, Refused, SinkCounters, SinkState, SinkStatus};
 
 /// Log lines that wait for the agent.
 const LOG_QUEUE: usize = 1024;
@@ -43,6 +45,7 @@ struct News {
     edition: u64,
     /// Somebody waits until it is sent.
     urgent: bool,
+    gone: BTreeSet<String>,
 }
 
 /// What the writer reads.
@@ -83,6 +86,7 @@ impl Desks {
         let sink: Arc<str> = report.status.name.as_str().into();
         let dropped_before = report.status.counters.windows_dropped;
         let mut news = self.shared.news();
+        news.gone.remove(&*sink);
         news.changed.insert(sink.to_string());
         news.sinks.insert(sink.to_string(), report);
         drop(news);
@@ -121,6 +125,36 @@ impl Desk {
         self.update(|report| change(&mut report.status.counters));
     }
 
+    /// Its sink's name.
+    pub(crate) fn sink(&self) -> &str {
+        &self.sink
+    }
+
+    /// Limits that a call crossed, and how often.
+    pub(crate) fn crossed(&self, crossed: &[(Limit, u64)]) {
+        self.status(|status| {
+            for (limit, times) in crossed {
+                *status.limits_exceeded.entry(*limit).or_default() += times;
+            }
+        });
+    }
+
+    /// A plugin crashed in a new way. A report that finds no room is left out: the fault is counted anyway.
+    pub(crate) fn crashed(&self, report: &CrashReport) {
+        if let Ok(report) = serde_json::to_string(report) {
+            let _ = self.desks.logs.try_send(ToAgent::Crash { report });
+        }
+    }
+
+    /// A plugin crashed as it did before.
+    pub(crate) fn crashed_again(&self, plugin: &str) {
+        let again = ToAgent::CrashAgain {
+            sink: self.sink.to_string(),
+            plugin: plugin.to_owned(),
+        };
+        let _ = self.desks.logs.try_send(again);
+    }
+
     pub(crate) fn states(&self, states: Vec<Vec<u8>>) {
         self.update(|report| report.states = states);
     }
@@ -152,14 +186,85 @@ impl Desk {
         self.update(|report| report.attempting = None);
     }
 
-    /// A window has arrived; `gap`: so long before it nothing was counted.
-    pub(crate) fn acknowledged(&self, acknowledged: Acknowledged, gap: Option<Duration>) {
+    /// As reported last.
+    pub(crate) fn last_states(&self) -> Vec<Vec<u8>> {
+        let news = self.desks.shared.news();
+        let report = news.sinks.get(&*self.sink);
+        report
+            .map(|report| report.states.clone())
+            .unwrap_or_default()
+    }
+
+    /// Another generation runs, of this revision and with these plugins.
+    pub(crate) fn runs(&self, revision: u64, plugins: Vec<PluginStatus>) {
+        let mut generation = 0;
+        self.update(|report| {
+            report.revision = revision;
+            report.status.generation += 1;
+            report.status.chain = plugins;
+            report.status.refused = None;
+            generation = report.status.generation;
+        });
+        if generation > 1 {
+            self.log(Level::Info, format!("generation {generation} runs"));
+        }
+    }
+
+    /// What runs is what `revision` wants: nothing had changed.
+    pub(crate) fn unchanged(&self, revision: u64) {
+        self.update(|report| {
+            report.revision = revision;
+            report.status.refused = None;
+        });
+    }
+
+    /// A generation was refused, and the one before it runs on; logged when the reason is new.
+    pub(crate) fn refused(&self, reason: &str) {
+        let refused = Refused {
+            reason: reason.to_owned(),
+            at_unix_ns: unix_now(),
+        };
+        let (mut new, mut generation) = (false, 0);
+        self.status(|status| {
+            generation = status.generation;
+            new = status
+                .refused
+                .as_ref()
+                .is_none_or(|old| old.reason != reason);
+            status.refused = Some(refused);
+            status.counters.generations_refused += 1;
+        });
+        if new {
+            let line = format!(
+                "the new generation is refused, and generation {generation} runs on: {reason}"
+            );
+            self.log(Level::Error, line);
+        }
+    }
+
+    /// The sink is no more: its last report goes out, and then that.
+    pub(crate) fn gone(&self) {
+        let mut news = self.desks.shared.news();
+        news.gone.insert(self.sink.to_string());
+        drop(news);
+        self.desks.shared.notify.notify_one();
+    }
+
+    /// A window has arrived, with the counts of so many others; `gap`: so long before it nothing was counted.
+    pub(crate) fn acknowledged(
+        &self,
+        acknowledged: Acknowledged,
+        merged: u64,
+        gap: Option<Duration>,
+    ) {
         self.update(|report| {
             report.acknowledged = Some(acknowledged);
             report.attempting = None;
             report.status.last_sequence = acknowledged.sequence;
             report.status.counters.windows_delivered += 1;
             report.status.counters.gaps += u64::from(gap.is_some());
+            report.status.counters.windows_merged += merged;
+            report.status.last_success_unix_ns = Some(unix_now());
         });
         if let Some(gap) = gap {
             let gap = Duration::from_millis(u64::try_from(gap.as_millis()).unwrap_or(u64::MAX));
@@ -191,7 +296,11 @@ impl Desk {
         match state {
             SinkState::Active => self.log(Level::Info, "sink is active"),
             SinkState::Backoff => self.log(Level::Warn, format!("sink waits: {reason}")),
+            SinkState::Quarantined => {
+                self.log(Level::Error, format!("sink is quarantined: {reason}"))
+            }
             SinkState::Failed => self.log(Level::Error, format!("sink cannot run: {reason}")),
+            SinkState::Draining => self.log(Level::Info, format!("sink ends: {reason}")),
             SinkState::Starting | SinkState::Disabled => {}
         }
     }
@@ -202,6 +311,7 @@ impl Desk {
         self.status(|status| {
             new = status.last_error != error;
             error.clone_into(&mut status.last_error);
+            status.last_error_unix_ns = Some(unix_now());
             count(&mut status.counters);
         });
         if new {
@@ -234,8 +344,11 @@ impl Outbox {
             tokio::select! {
                 () = self.shared.notify.notified() => self.gather().await,
                 line = self.logs.recv() => {
-                    if let Some(line) = line {
-                        write(to, &line, TO_AGENT_MAX).await?;
+                    let Some(line) = line else { continue };
+                    match write(to, &line, TO_AGENT_MAX).await {
+                        // A crash report is bounded far below it.
+                        Ok(()) | Err(FrameError::TooLarge(..)) => {}
+                        Err(error) => return Err(error),
                     }
                     continue;
                 }
@@ -273,16 +386,19 @@ impl Outbox {
 
     /// One frame a sink: each stays far below the limit. An empty one is the beat.
     async fn report(&mut self, to: &mut (impl AsyncWrite + Unpin)) -> Result<(), FrameError> {
-        let (changed, edition): (Vec<SinkReport>, u64) = {
+        let (changed, gone, edition): (Vec<SinkReport>, _, u64) = {
             let mut news = self.shared.news();
             let changed = std::mem::take(&mut news.changed);
+            let gone = std::mem::take(&mut news.gone);
             news.urgent = false;
-            let changed = changed
+            let reports = changed
                 .iter()
-                .filter_map(|sink| news.sinks.get(sink).cloned());
-            (changed.collect(), news.edition)
+                .filter_map(|sink| news.sinks.get(sink).cloned())
+                .collect();
+            news.sinks.retain(|sink, _| !gone.contains(sink));
+            (reports, gone, news.edition)
         };
-        if changed.is_empty() {
+        if changed.is_empty() && gone.is_empty() {
             write(to, &ToAgent::Report(Vec::new()), TO_AGENT_MAX).await?;
         }
         for report in changed {
@@ -292,7 +408,17 @@ impl Outbox {
                 other => other?,
             }
         }
+        for sink in gone {
+            write(to, &ToAgent::Gone(sink), TO_AGENT_MAX).await?;
+        }
         self.shared.sent.send_replace(edition);
         Ok(())
     }
+}
+
+fn unix_now() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO);
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }

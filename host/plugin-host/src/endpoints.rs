@@ -7,7 +7,7 @@ mod http;
 pub(crate) mod serve;
 mod stream;
 mod tcp;
-mod tls;
+pub(crate) mod tls;
 mod udp;
 mod unix;
 

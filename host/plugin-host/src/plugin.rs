@@ -1,23 +1,20 @@
-//! A plugin from its reference to a component that is ready to be instantiated: found, read, compiled,
-//! and known by its exports. Everything here is slow or blocks, and runs off the delivery path.
+//! A plugin from its reference to a component that is ready to be instantiated: found and compiled by the
+//! agent's side, fetched from there, and known by its exports. Everything here is slow or blocks, and runs
+//! off the delivery path.
 
+mod fetch;
 mod find;
 mod kind;
 
-use std::path::{Path, PathBuf};
-
-use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-pub(crate) use find::{search_path, short_name};
+pub(crate) use fetch::{Fetcher, Machine};
+pub(crate) use find::{candidates, find, search_path, short_name};
 pub(crate) use kind::Pre;
 
 use crate::authority::{Authority, Manifest, ManifestError};
 use crate::engine::Runtime;
 use crate::status::{PluginKind, PluginStatus};
-
-/// The largest component; a Python guest has some 40 MB.
-const COMPONENT_MAX: u64 = 128 << 20;
 
 /// Why a plugin cannot start.
 #[derive(Debug, Error)]
@@ -62,45 +59,28 @@ pub(crate) struct Plugin {
 }
 
 impl Plugin {
-    /// Find, read and compile `reference`, which must have the digest `wanted`. Blocks for as long as the compiler takes.
+    /// Have `reference` found and compiled, which must have the digest `wanted`. Blocks for as long as the compiler
+    /// takes. The error says what a person has to do.
     pub(crate) fn load(
         runtime: &Runtime,
         reference: &str,
         wanted: Option<&str>,
-        dirs: &[PathBuf],
-    ) -> Result<Self, LoadError> {
-        let path = find::find(reference, dirs)?;
-        let shown = path.display().to_string();
-        let bytes = read(&path)?;
-        let digest = format!("sha256:{:x}", Sha256::digest(&bytes));
-        if let Some(wanted) = wanted.filter(|wanted| *wanted != digest) {
-            return Err(LoadError::Digest {
-                path: shown,
-                found: digest,
-                wanted: wanted.to_owned(),
-            });
-        }
-        check_header(&shown, &bytes)?;
-        let manifest = read_manifest(&shown, &bytes)?;
-        let component = runtime
-            .compile(&digest, &bytes)
-            .map_err(|error| LoadError::Compile {
-                path: shown.clone(),
-                problem: format!("{error:#}"),
-            })?;
-        let pre = Pre::of(runtime, &component).map_err(|problem| LoadError::World {
-            path: shown.clone(),
-            problem,
+    ) -> Result<Self, String> {
+        let (artifact, component, bytes) = runtime.component(reference, wanted)?;
+        let manifest = read_manifest(&artifact.path, &bytes).map_err(|error| error.to_string())?;
+        let pre = Pre::of(runtime, &component).map_err(|problem| {
+            let path = artifact.path.clone();
+            LoadError::World { path, problem }.to_string()
         })?;
         let about = manifest.clone().unwrap_or_default();
         Ok(Self {
             name: find::short_name(reference),
             status: PluginStatus {
                 plugin: reference.to_owned(),
-                path: shown,
+                path: artifact.path,
                 kind: pre.kind(),
-                digest,
-                size_bytes: bytes.len() as u64,
+                digest: artifact.digest,
+                size_bytes: artifact.size_bytes,
                 manifest_name: about.name,
                 version: about.version,
                 description: about.description,
@@ -128,27 +108,9 @@ fn read_manifest(path: &str, bytes: &[u8]) -> Result<Option<Manifest>, LoadError
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
-    let fail = |problem: String| LoadError::Read {
-        path: path.display().to_string(),
-        problem,
-    };
-    let metadata = std::fs::metadata(path).map_err(|error| fail(error.to_string()))?;
-    if !metadata.is_file() {
-        return Err(fail("it is no regular file".to_owned()));
-    }
-    if metadata.len() > COMPONENT_MAX {
-        return Err(fail(format!(
-            "its {} bytes are over the limit of {COMPONENT_MAX}",
-            metadata.len()
-        )));
-    }
-    std::fs::read(path).map_err(|error| fail(error.to_string()))
-}
-
 /// The preamble tells what a file is before the compiler does, in words for people.
 /// <https://github.com/WebAssembly/component-model/blob/main/design/mvp/Binary.md>
-fn check_header(path: &str, bytes: &[u8]) -> Result<(), LoadError> {
+pub(crate) fn check_header(path: &str, bytes: &[u8]) -> Result<(), LoadError> {
     let what = match bytes {
         [0, b'a', b's', b'm', _, _, 1, 0, ..] => return Ok(()),
         [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => {

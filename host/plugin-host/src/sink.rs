@@ -1,172 +1,133 @@
-//! A sink's life in the plugin process: load, validate, open its endpoints, take windows, drain. Each
-//! sink is a task of its own and owns all that it uses; a window reaches it through its [`Mailbox`],
-//! and nothing that it does holds up the one that offers.
+//! A sink's life in the plugin process. Its keeper takes orders: it prepares a generation (load,
+//! validate, rehearse, open endpoints) beside the one that runs, and hands it over; its runner takes
+//! windows, and changes to the new generation between two of them. A generation that cannot be prepared
+//! is refused, and the old one runs on.
+//!
+//! Keeper and runner are tasks of their own; a window reaches the runner through its [`Mailbox`], and
+//! nothing that either does holds up the one that offers.
 
 mod answer;
+mod generation;
+mod guarded;
+mod keeper;
+mod mailbox;
 mod push;
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use owlk8s_model::{Snapshot, Window};
-use owlk8s_pipeline::Windows;
 use tokio::sync::{Notify, watch};
 
-use crate::authority::Ceiling;
-use crate::chain::Chain;
-use crate::config::{Endpoint, SinkConfig};
+pub(crate) use generation::Order;
+pub(crate) use keeper::{Giver, Keeper, orders};
+pub(crate) use mailbox::Mailbox;
+
 use crate::desk::Desk;
-use crate::endpoints::Secrets;
 use crate::engine::Runtime;
-use crate::frames::{Base, Resume};
-use crate::status::{PluginKind, SinkState};
+use crate::frames::Resume;
+use crate::status::PluginKind;
+use generation::{Current, Generation};
 
-/// Where windows for one sink wait.
-pub(crate) struct Mailbox {
-    config: SinkConfig,
-    windows: Mutex<Windows>,
-    notify: Notify,
-}
-
-impl Mailbox {
-    pub(crate) fn new(config: SinkConfig, resume: &Resume, first: Option<Window>) -> Arc<Self> {
-        let mut windows = Windows::new(config.mode, config.queue);
-        if let Some(first) = first {
-            windows.first(first);
-        }
-        if let Some(end) = resume.earlier_end {
-            windows.after_agent(end);
-        }
-        if let Some(acknowledged) = resume.acknowledged {
-            windows.resume(acknowledged, None);
-        }
-        if let Some(attempting) = &resume.attempting {
-            windows.again(attempting.sequence);
-        }
-        Arc::new(Self {
-            windows: Mutex::new(windows),
-            notify: Notify::new(),
-            config,
-        })
-    }
-
-    /// What a `delta` sink goes on from.
-    pub(crate) fn base(&self, base: Base) {
-        let mut windows = self.windows();
-        if let (Some(acknowledged), Some(snapshot)) = (windows.acknowledged(), base.acknowledged) {
-            windows.resume(acknowledged, Some(snapshot));
-        }
-        windows.departed(base.departed, base.until, base.forgotten);
-    }
-
-    /// A new window, as the agent cut it for this sink; never waits for the sink.
-    pub(crate) fn offer(&self, snapshot: Arc<Snapshot>) {
-        self.windows().offer(snapshot);
-        self.notify.notify_one();
-    }
-
-    fn windows(&self) -> MutexGuard<'_, Windows> {
-        self.windows.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What a sink is started with.
-pub(crate) struct Start {
+/// What keeper and runner of one sink share.
+pub(crate) struct Shared {
     pub(crate) runtime: Runtime,
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) desk: Desk,
-    pub(crate) dirs: Arc<Vec<PathBuf>>,
-    pub(crate) secrets: Arc<Secrets>,
-    pub(crate) ceiling: Arc<Ceiling>,
-    pub(crate) resume: Resume,
+    /// How far it came under an earlier plugin process; the first generation takes it.
+    resume: Mutex<Option<Resume>>,
+    current: Mutex<Option<Current>>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        runtime: Runtime,
+        mailbox: Arc<Mailbox>,
+        desk: Desk,
+        resume: Resume,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            runtime,
+            mailbox,
+            desk,
+            resume: Mutex::new(Some(resume)),
+            current: Mutex::new(None),
+        })
+    }
+
+    fn take_resume(&self) -> Resume {
+        let mut resume = self.resume.lock().unwrap_or_else(PoisonError::into_inner);
+        resume.take().unwrap_or_default()
+    }
+
+    fn current(&self) -> MutexGuard<'_, Option<Current>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From here on `generation` is the one that runs.
+    fn becomes(&self, generation: &Generation) {
+        let before = self.current().replace(Current::of(generation));
+        let (order, chain) = (&generation.order, &generation.chain);
+        self.mailbox.adopt(&order.config);
+        chain.live(before.as_ref().map(|before| &*before.chain), &order.config);
+        self.desk.runs(order.revision, chain.status());
+    }
+}
+
+/// Where the keeper leaves a generation for the runner. A newer one takes the place of one that was not
+/// taken yet.
+#[derive(Default)]
+struct Next {
+    generation: Mutex<Option<Generation>>,
+    left: Notify,
+}
+
+impl Next {
+    fn leave(&self, generation: Generation) {
+        *self.slot() = Some(generation);
+        self.left.notify_one();
+    }
+
+    fn take(&self) -> Option<Generation> {
+        self.slot().take()
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Option<Generation>> {
+        self.generation
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How the run of a kind of plugin ended.
+enum End {
+    /// It was told to stop, and has delivered what it could.
+    Stopped,
+    /// The next generation is of a kind that is run otherwise.
+    Becomes(Box<Generation>),
+    /// It cannot go on; why.
+    Failed(String),
+}
+
+/// Takes windows, generation after generation, until it is stopped.
+struct Runner {
+    shared: Arc<Shared>,
+    next: Arc<Next>,
     /// Turns true once: deliver what waits, and end.
-    pub(crate) drain: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 }
 
-impl Start {
-    /// The sink's whole life. A sink that cannot start is a status, and ends.
-    pub(crate) async fn run(self) {
-        let mut drain = self.drain.clone();
-        let chain = tokio::select! {
-            chain = self.prepare() => chain,
-            _ = drain.wait_for(|drain| *drain) => return,
-        };
-        let chain = match chain {
-            Ok(chain) => Arc::new(chain),
-            Err(reason) => return self.desk.state(SinkState::Failed, &reason),
-        };
-        let result = match chain.kind() {
-            PluginKind::Responder => answer::run(&self, chain).await,
-            _ => push::run(&self, chain).await,
-        };
-        if let Err(reason) = result {
-            self.desk.state(SinkState::Failed, &reason);
-        }
-    }
-
-    async fn prepare(&self) -> Result<Chain, String> {
-        let (runtime, desk) = (self.runtime.clone(), self.desk.clone());
-        let (mailbox, dirs) = (Arc::clone(&self.mailbox), Arc::clone(&self.dirs));
-        let states = self.resume.states.clone();
-        let ceiling = Arc::clone(&self.ceiling);
-        let load = move || Chain::load(runtime, &mailbox.config, &dirs, &states, &ceiling, desk);
-        let turn = self.runtime.compiles.acquire().await;
-        let chain = tokio::task::spawn_blocking(load).await.unwrap_or_else(|_| {
-            Err("its plugin could not be compiled: the compiler panicked (report this with the component)".to_owned())
-        })?;
-        drop(turn);
-        self.desk.status(|status| status.chain = chain.status());
-        check_endpoints(self.config(), &chain)?;
-        chain.validate().await?;
-        Ok(chain)
-    }
-
-    fn config(&self) -> &SinkConfig {
-        &self.mailbox.config
-    }
-}
-
-/// Endpoints that the kind of plugin cannot use, or lacks.
-fn check_endpoints(sink: &SinkConfig, chain: &Chain) -> Result<(), String> {
-    let (kind, plugin) = (chain.kind(), chain.plugin());
-    let serves = |endpoint: &Endpoint| matches!(endpoint, Endpoint::Serve(_));
-    let wrong = sink.endpoints.iter().find(|(_, endpoint)| match kind {
-        PluginKind::Responder => !serves(endpoint),
-        PluginKind::Exporter => true,
-        PluginKind::Formatter | PluginKind::Filter => serves(endpoint),
-    });
-    let fits = match kind {
-        PluginKind::Responder => "is answered through endpoints of kind serve",
-        PluginKind::Exporter => "sends by itself and takes no endpoints",
-        PluginKind::Formatter | PluginKind::Filter => {
-            "delivers to endpoints of kind stdout, stderr, file, http, udp, tcp or unix"
-        }
-    };
-    if let Some((name, endpoint)) = wrong {
-        return Err(format!(
-            "endpoints.{name}: kind {} does not fit: plugin {plugin} is {} and {fits}",
-            endpoint.kind(),
-            with_article(kind)
-        ));
-    }
-    if sink.endpoints.is_empty() && kind != PluginKind::Exporter {
-        return Err(format!(
-            "endpoints: there is none: plugin {plugin} is {} and {fits} (add one, such as `endpoints.{}`)",
-            with_article(kind),
-            match kind {
-                PluginKind::Responder => "http = { kind = \"serve\", listen = \"127.0.0.1:9466\" }",
-                _ => "out = { kind = \"stdout\" }",
+impl Runner {
+    async fn run(mut self, first: Generation) -> Result<(), String> {
+        let mut generation = first;
+        loop {
+            let end = match generation.chain.kind() {
+                PluginKind::Responder => answer::run(&mut self, generation).await,
+                _ => push::run(&mut self, generation).await,
+            };
+            match end {
+                End::Stopped => return Ok(()),
+                End::Failed(reason) => return Err(reason),
+                End::Becomes(next) => generation = *next,
             }
-        ));
+        }
     }
-    Ok(())
-}
-
-fn with_article(kind: PluginKind) -> String {
-    let article = if kind == PluginKind::Exporter {
-        "an"
-    } else {
-        "a"
-    };
-    format!("{article} {}", kind.name())
 }

@@ -1,10 +1,15 @@
 //! How it stands with each sink: what `/plugins` shows. The plugin process reports it, the agent keeps
 //! it: counters survive the plugin process.
 
-use owlk8s_pipeline::Mode;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use owlk8s_pipeline::{BreakerState, Mode};
 use serde::{Deserialize, Serialize};
 
 use crate::authority::Authority;
+use crate::config::Limit;
+use crate::frames::{PARTS_MAX, PATHS_MAX, at_most};
 
 /// How it stands with a sink.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +22,11 @@ pub enum SinkState {
     Active,
     /// Waits before it tries again; the reason says why.
     Backoff,
+    /// Its plugin faulted so often that it is called no more until it is loaded anew: by a changed
+    /// configuration, a new file, or a restart of the agent.
+    Quarantined,
+    /// Was taken out of the configuration, and delivers what waits.
+    Draining,
     /// Cannot run; the reason says why and what to do.
     Failed,
     /// Switched off in the configuration.
@@ -46,6 +56,12 @@ impl PluginKind {
             Self::Responder => "responder",
             Self::Exporter => "exporter",
         }
+    }
+
+    /// For a sentence: "a formatter", "an exporter".
+    pub(crate) fn with_article(self) -> String {
+        let article = if self == Self::Exporter { "an" } else { "a" };
+        format!("{article} {}", self.name())
     }
 }
 
@@ -81,8 +97,16 @@ pub struct SinkCounters {
     /// Windows that arrived with a gap before them: nothing was counted since the last window that an
     /// earlier agent delivered.
     pub gaps: u64,
+    /// Windows whose counts arrived with those of a later one; in mode `delta`.
+    pub windows_merged: u64,
     /// Windows that never arrived: overtaken, over the queue, or given up.
     pub windows_dropped: u64,
+    /// Calls of its plugins, filters included.
+    pub calls: u64,
+    /// Processor time of those calls.
+    pub cpu_ns: u64,
+    /// Elapsed time of those calls.
+    pub wall_ns: u64,
     /// Calls that ended by a trap, a limit, or the plugin's own error.
     pub plugin_faults: u64,
     /// Deliveries that the endpoint, or the exporter's backend, failed or refused.
@@ -97,8 +121,32 @@ pub struct SinkCounters {
     pub rows_rejected: u64,
     /// Requests answered by the responder, errors included.
     pub requests_served: u64,
+    /// HTTP requests of an exporter that were answered.
+    pub http_requests: u64,
+    /// Those that it was not allowed.
+    pub http_denied: u64,
     /// Log lines of the plugin over its limit.
     pub log_lines_dropped: u64,
+    /// Generations that were refused while an older one ran on.
+    pub generations_refused: u64,
+}
+
+/// Why the newest configuration of a sink does not run, while an older one does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// What a person has to do.
+    pub reason: String,
+    /// When, in Unix nanoseconds.
+    pub at_unix_ns: u64,
+}
+
+/// How it stands with a sink's breaker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BreakerStatus {
+    /// Whether its plugins are called.
+    pub state: BreakerState,
+    /// How often it opened since a plugin's last success.
+    pub openings: u32,
 }
 
 /// How it stands with one sink.
@@ -115,15 +163,51 @@ pub struct SinkStatus {
     /// Why, when it is not active; else empty.
     pub reason: String,
     /// Its filters in order, then its plugin; empty until they are read.
+    #[serde(deserialize_with = "at_most::<_, _, PARTS_MAX>")]
     pub chain: Vec<PluginStatus>,
+    /// How many generations of it have run since the agent's start: it rises when its configuration or
+    /// one of its plugins' files was changed and the change was good.
+    pub generation: u64,
+    /// The newest generation, where it was refused; none while the newest one runs.
+    pub refused: Option<Refused>,
     /// Addresses that it listens on.
+    #[serde(deserialize_with = "at_most::<_, _, PARTS_MAX>")]
     pub listening: Vec<String>,
     /// Sequence of the last window that arrived; 0 before the first.
     pub last_sequence: u64,
+    /// When a window arrived last, in Unix nanoseconds; none before the first.
+    pub last_success_unix_ns: Option<u64>,
     /// The last fault of plugin or endpoint; empty when there was none.
     pub last_error: String,
+    /// When that was, in Unix nanoseconds.
+    pub last_error_unix_ns: Option<u64>,
+    /// The last HTTP request that an exporter was not allowed, why, and what would allow it.
+    pub last_denial: String,
     /// What happened to it.
     pub counters: SinkCounters,
+    /// How often its plugins crossed each limit since the agent's start; those never crossed are left out.
+    pub limits_exceeded: BTreeMap<Limit, u64>,
+    /// Keeps plugins that fault again and again from being called.
+    pub breaker: BreakerStatus,
+}
+
+/// What the plugin process gave up before it ran any guest: it holds no capability, seccomp answers for its
+/// system calls, and what differs from node to node is here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SandboxStatus {
+    /// The user and group that it runs as.
+    pub user: u32,
+    /// The landlock ABI that guards its files; 0 where the kernel has none.
+    pub landlock: u32,
+    /// Files and directories that it may read, beside those that name resolution and TLS need.
+    #[serde(deserialize_with = "at_most::<_, _, PATHS_MAX>")]
+    pub reads: Vec<PathBuf>,
+    /// Files that it may write, with the directory that each is in.
+    #[serde(deserialize_with = "at_most::<_, _, PATHS_MAX>")]
+    pub writes: Vec<PathBuf>,
+    /// Where it is weaker than it could be: what, and the remedy.
+    #[serde(deserialize_with = "at_most::<_, _, PARTS_MAX>")]
+    pub weaknesses: Vec<String>,
 }
 
 impl SinkStatus {
@@ -139,10 +223,17 @@ impl SinkStatus {
             },
             reason: String::new(),
             chain: Vec::new(),
+            generation: 0,
+            refused: None,
             listening: Vec::new(),
             last_sequence: 0,
+            last_success_unix_ns: None,
             last_error: String::new(),
+            last_error_unix_ns: None,
+            last_denial: String::new(),
             counters: SinkCounters::default(),
+            limits_exceeded: BTreeMap::new(),
+            breaker: BreakerStatus::default(),
         }
     }
 }

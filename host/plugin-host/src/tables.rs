@@ -7,6 +7,8 @@ mod build;
 #[cfg(test)]
 pub(crate) mod fixtures;
 mod lend;
+mod replace;
+mod snapshot;
 mod verdict;
 
 use std::collections::BTreeMap;
@@ -35,6 +37,11 @@ pub(crate) struct Tables {
 }
 
 impl Tables {
+    /// Names of its columns.
+    pub(crate) fn columns(&self) -> impl Iterator<Item = &String> {
+        self.columns.keys()
+    }
+
     /// Sequence of the window.
     pub(crate) fn sequence(&self) -> u64 {
         self.window.sequence

@@ -202,6 +202,12 @@ impl ProbeError {
                     Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
                 )
             }
+            Self::LoadProgram { source, .. } | Self::LoadStub { source, .. } => {
+                matches!(
+                    source.raw_os_error(),
+                    Some(libc::ENOMEM | libc::EAGAIN | libc::EINTR | libc::EMFILE | libc::ENFILE)
+                )
+            }
             _ => false,
         }
     }

@@ -8,7 +8,8 @@
 //!
 //! * connections are accepted whose SYN was never seen;
 //! * many segments with payload go one way, and the interface passes next to nothing the other way: where all pass, each
-//!   few segments are acknowledged, with payload or without.
+//!   few segments are acknowledged, with payload or without. A peer may send at will, so where it is the pod that is silent
+//!   its peers must also acknowledge what it was not seen to send.
 
 use owlk8s_ebpf_abi::Slot;
 
@@ -16,6 +17,8 @@ use crate::sys::{Passed, Words};
 
 /// Handshakes without their beginning that are no chance: one may be under way as the place is attached.
 const UNHEARD: u32 = 3;
+/// Acknowledgements of what was not seen that are no chance: a pod may speak first on a connection that is joined late.
+const UNSENT: u64 = 3;
 /// Segments one way that call for acknowledgements.
 const MANY: u64 = 100;
 /// One packet back for so many segments is none: a receiver acknowledges each second or so, at the very least one in
@@ -33,6 +36,8 @@ pub(crate) struct Noted {
     pub(crate) to_pod: u64,
     /// Segments with payload from the pod; stops at 65,536.
     pub(crate) from_pod: u64,
+    /// Acknowledgements of what the pod was not seen to send.
+    pub(crate) unsent: u64,
 }
 
 impl Noted {
@@ -48,6 +53,7 @@ impl Noted {
             unheard,
             to_pod: slot.get(std::mem::offset_of!(Slot, segments_to_pod)),
             from_pod: slot.get(std::mem::offset_of!(Slot, segments_from_pod)),
+            unsent: slot.get(std::mem::offset_of!(Slot, unsent)),
         }
     }
 }
@@ -101,7 +107,8 @@ impl Judge {
             self.suspected = None;
             return None;
         }
-        if to.max(from) < MANY {
+        let unsent = now.unsent.wrapping_sub(self.start.unsent);
+        if to.max(from) < MANY || from < to && unsent < UNSENT {
             return None;
         }
         let passed = passed()?;
@@ -191,7 +198,18 @@ mod tests {
         assert_eq!(verdict(&[segments(0, 150, 7, 300)]), None);
         let why = verdict(&[segments(0, 150, 7, 300), segments(0, 350, 8, 700)]).unwrap();
         assert_eq!(why, "1 packets to the pod passed it for 200 the other way");
-        assert!(verdict(&[segments(150, 0, 300, 7), segments(350, 0, 700, 8)]).is_some());
+    }
+
+    #[test]
+    fn pod_that_never_answers_is_blind_only_where_its_peers_have_heard_it() {
+        let flood = [segments(150, 0, 300, 0), segments(46_000, 0, 46_000, 0)];
+        assert_eq!(verdict(&flood), None);
+        let heard = flood.map(|(noted, passed)| (Noted { unsent: 3, ..noted }, passed));
+        let why = verdict(&heard).unwrap();
+        assert_eq!(
+            why,
+            "0 packets from the pod passed it for 45850 the other way"
+        );
     }
 
     #[test]

@@ -161,7 +161,15 @@ pub(crate) fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), Pr
         Some(Program::CgroupSkb(program)) => program.load(),
         _ => return Err(no_program(name)),
     };
-    loaded.map_err(|error| match error {
+    match loaded {
+        // It is, and what was to follow was refused.
+        Err(ProgramError::AlreadyLoaded) => Ok(()),
+        loaded => loaded.map_err(|error| refused_program(name, error)),
+    }
+}
+
+fn refused_program(name: &'static str, error: ProgramError) -> ProbeError {
+    match error {
         ProgramError::LoadError {
             io_error,
             verifier_log,
@@ -178,7 +186,7 @@ pub(crate) fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), Pr
         other => ProbeError::ReadObject {
             reason: other.to_string(),
         },
-    })
+    }
 }
 
 fn no_program(name: &str) -> ProbeError {

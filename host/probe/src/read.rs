@@ -104,8 +104,8 @@ pub(crate) fn counters(slot: Words<'_>) -> Counters {
             lost += if was_started { count } else { 0 };
         }
     }
-    let probe_aborted = slot.get(offset_of!(Slot, probe_aborted));
-    let aborted = slot.get(offset_of!(Slot, aborted));
+    let probe_aborted = shards(slot, offset_of!(SlotShard, probe_aborted)).sum();
+    let aborted = shards(slot, offset_of!(SlotShard, aborted)).sum();
     let probe_started = shards(slot, offset_of!(SlotShard, probe_started)).sum();
     let started = shards(slot, offset_of!(SlotShard, started)).sum();
     // Of equal times, all zero before the first request, it does not matter which.

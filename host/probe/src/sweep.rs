@@ -69,6 +69,8 @@ fn sweep_one(
     if verdict == Verdict::Keep || !maps.connections.remove(key)? {
         return Ok(Some(connection.id));
     }
+    // Where it began says nothing of where it goes on.
+    maps.edges.remove(key)?;
     swept.connections -= 1;
     if verdict == Verdict::GiveUp {
         let lost = u64::from(connection.outstanding());
@@ -105,14 +107,18 @@ impl Leftovers {
         self.stash.is_empty() && self.streams.is_empty()
     }
 
-    /// Removes what belongs to no connection of `alive`.
+    /// Removes what belongs to no connection of `alive`; a fragment whose datagram's first did not come is a loss.
     pub(crate) fn remove(&self, maps: &Maps, alive: &HashSet<u64>) -> Result<(), ProbeError> {
         for key in self
             .stash
             .iter()
             .filter(|key| !alive.contains(&(key.conn & !STASH_DIRECTION)))
         {
-            maps.stash.remove(key)?;
+            if maps.stash.remove(key)?
+                && let Some(slot) = key.slot()
+            {
+                maps.slots.element(slot).add(loss_offset(Loss::Fragment), 1);
+            }
         }
         for key in self.streams.iter().filter(|key| !alive.contains(&key.conn)) {
             maps.streams.remove(key)?;

@@ -262,6 +262,57 @@ fn fields_that_only_look_like_framing_frame_nothing() {
 }
 
 #[test]
+fn coding_that_is_none_leaves_the_length_to_frame() {
+    for value in [
+        " identity",
+        "Identity \t",
+        "\r\n identity",
+        " \t\r\n\tidentity ",
+        "\r\n \r\n identity",
+        "",
+        " ",
+    ] {
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding:{value}\r\nContent-Length: 5\r\n\r\nHTTP/"
+        );
+        let seen = talk(&[
+            (true, GET),
+            (false, answer.as_bytes()),
+            (true, GET),
+            (false, LATER),
+        ]);
+        assert_counts(&seen, &[(200, 1), (404, 1)]);
+    }
+}
+
+#[test]
+fn coding_that_is_not_chunked_is_read_until_close_on_one_line_or_more() {
+    for value in [" gzip", "\r\n gzip", " gzip,\r\n identity"] {
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding:{value}\r\nContent-Length: 5\r\n\r\nHTTP/"
+        );
+        let seen = talk(&[
+            (true, GET),
+            (false, answer.as_bytes()),
+            (true, GET),
+            (false, LATER),
+        ]);
+        // What follows is of the body.
+        assert_eq!((seen.requests(), seen.in_flight()), (1, 1), "{value:?}");
+    }
+}
+
+#[test]
+fn framing_fields_may_be_folded() {
+    let ask =
+        b"POST / HTTP/1.1\r\nContent-Length:\r\n 5\r\nX: y\r\n Content-Length: 7\r\n\r\nGET /";
+    let answer =
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip,\r\n\tchunked\r\n\r\n5\r\nHTTP/\r\n0\r\n\r\n";
+    let seen = talk(&[(true, ask), (false, answer), (true, GET), (false, LATER)]);
+    assert_counts(&seen, &[(200, 1), (404, 1)]);
+}
+
+#[test]
 fn bare_line_feeds_and_empty_lines_before_a_request_are_taken() {
     let seen = talk(&[
         (true, b"GET / HTTP/1.1\nHost: a\n\n"),
@@ -296,6 +347,70 @@ fn declined_expectation_leaves_the_connection_to_the_next_request() {
     let declined = b"HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n";
     let seen = talk(&[(true, ask), (false, declined), (true, GET), (false, LATER)]);
     assert_counts(&seen, &[(417, 1), (404, 1)]);
+}
+
+#[test]
+fn declined_expectation_leaves_the_connection_wherever_the_next_request_is_cut() {
+    let asks: [&[u8]; 2] = [
+        b"PUT / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 500\r\n\r\n",
+        b"PUT / HTTP/1.1\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n",
+    ];
+    let declined = b"HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n";
+    for (ask, method) in asks.into_iter().zip(["DELETE", "PROPFIND"]) {
+        let next = format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n");
+        let first = if method == "DELETE" { 1 } else { 11 };
+        for cut in first..next.len() {
+            let (begin, end) = next.as_bytes().split_at(cut);
+            let seen = talk(&[
+                (true, ask),
+                (false, declined),
+                (true, begin),
+                (true, end),
+                (false, LATER),
+            ]);
+            assert_counts(&seen, &[(417, 1), (404, 1)]);
+        }
+    }
+}
+
+#[test]
+fn declined_expectation_leaves_the_connection_to_a_request_whose_segments_are_reordered() {
+    let ask = b"PUT / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 23\r\n\r\n";
+    let declined = b"HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n";
+    let mut wire = Wire::new();
+    let mut flow = Flow::v4();
+    wire.to_pod(flow.ask(ask));
+    wire.from_pod(flow.answer(declined));
+    let (first, second) = (
+        flow.ask(b"DELE"),
+        flow.ask(b"TE /next HTTP/1.1\r\nHost: a\r\n\r\n"),
+    );
+    wire.to_pod(second);
+    wire.to_pod(first);
+    wire.from_pod(flow.answer(LATER));
+    let seen = wire.seen();
+    assert_counts(&seen, &[(417, 1), (404, 1)]);
+    assert_eq!(seen.method("DELETE", 404), 1);
+}
+
+#[test]
+fn body_that_comes_though_it_was_declined_is_a_body() {
+    let sized = b"PUT / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n";
+    let chunked = b"PUT / HTTP/1.1\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let declined = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n";
+    for (ask, body) in [
+        (sized.as_slice(), b"some=body".as_slice()),
+        (chunked, b"9\r\nsome=body\r\n0\r\n\r\n"),
+    ] {
+        let seen = talk(&[
+            (true, ask),
+            (false, declined),
+            (true, body),
+            (true, GET),
+            (false, LATER),
+        ]);
+        assert_counts(&seen, &[(403, 1), (404, 1)]);
+    }
 }
 
 #[test]
@@ -366,6 +481,68 @@ fn version_is_the_request_s() {
 }
 
 #[test]
+fn version_that_the_server_does_not_know_is_refused_and_counted() {
+    let refused = b"HTTP/1.1 505 HTTP Version Not Supported\r\nContent-Length: 0\r\n\r\n";
+    for version in ["HTTP/1.9", "HTTP/2.0", "HTTP/3.0"] {
+        let ask = format!("PUT / {version}\r\nContent-Length: 0\r\n\r\n");
+        let seen = talk(&[(true, ask.as_bytes()), (false, refused)]);
+        assert_counts(&seen, &[(505, 1)]);
+        assert_eq!(seen.method("PUT", 505), 1);
+        assert_eq!(seen.rows[0].protocol, Protocol::Http11);
+    }
+}
+
+#[test]
+fn blanks_behind_and_within_a_request_line_are_taken() {
+    for line in [
+        "GET / HTTP/1.1 ",
+        "GET / HTTP/1.1 \t  ",
+        "GET  /a b\tHTTP/1.1",
+    ] {
+        let ask = format!("{line}\r\nHost: a\r\n\r\n");
+        let seen = talk(&[
+            (true, ask.as_bytes()),
+            (false, OK),
+            (true, GET),
+            (false, LATER),
+        ]);
+        assert_counts(&seen, &[(200, 1), (404, 1)]);
+    }
+}
+
+#[test]
+fn what_is_no_request_counts_where_the_server_answers_it() {
+    let refused = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    for line in [
+        "GET /",
+        "NONSENSE",
+        "GET / HTTX/1.1",
+        "GET / HTTP/1.1x",
+        "{\"a\": 1}",
+    ] {
+        let bad = format!("{line}\r\nHost: a\r\n\r\n");
+        // Alone, and behind what is well.
+        let seen = talk(&[
+            (true, GET),
+            (false, OK),
+            (true, bad.as_bytes()),
+            (false, refused),
+        ]);
+        assert_counts(&seen, &[(200, 1), (400, 1)]);
+        assert_eq!(seen.method("_OTHER", 400), 1, "{line}");
+        // Each once, and one that nobody answers never.
+        let seen = talk(&[
+            (true, GET),
+            (false, OK),
+            (true, bad.as_bytes()),
+            (true, GET),
+            (false, LATER),
+        ]);
+        assert_counts(&seen, &[(200, 1), (404, 1)]);
+    }
+}
+
+#[test]
 fn kubelet_probes_have_their_own_rows() {
     let probe = b"GET /live HTTP/1.1\r\nHost: a\r\nUser-Agent: kube-probe/1.30\r\n\r\n";
     let alike =
@@ -422,7 +599,8 @@ fn protocols_that_look_like_http_are_not() {
         "OPTIONS * RTSP/1.0",
         "INVITE sip:a SIP/2.0",
         "GET /old",
-        "GET / HTTP/3.1",
+        "GET / HTTP/11",
+        "GET /a.HTTP/1.1",
     ] {
         let seen = talk(&[
             (true, format!("{line}\r\nCSeq: 1\r\n\r\n").as_bytes()),

@@ -6,6 +6,7 @@
 mod h2;
 
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use h2::{CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, WHOLE, frame, headers};
 use owlk8s_model::Protocol;
@@ -237,7 +238,12 @@ fn grpc_probes_are_kubelet_probes_answered_or_not() {
 
 #[test]
 fn upgraded_connection_goes_on_with_streams() {
-    for upgrade in ["Upgrade: h2c", "upgrade:h2c"] {
+    for upgrade in [
+        "Upgrade: h2c",
+        "upgrade:h2c",
+        "UPGRADE: \tH2C ",
+        "Upgrade: h2c, websocket",
+    ] {
         upgraded(upgrade);
     }
 }
@@ -302,6 +308,44 @@ fn connection_older_than_we_is_joined_at_its_next_request() {
         (sums(&wire.seen()), wire.seen().method("GET", 404)),
         ((2, 0, 0), 2)
     );
+}
+
+#[test]
+fn connection_older_than_we_is_joined_at_any_frame_that_tells_itself() {
+    for first in [
+        frame(6, 0, 0, b"GET / HT"),
+        frame(6, 1, 0, &[0; 8]),
+        frame(8, 0, 0, &[0, 1, 0, 0]),
+        frame(4, 1, 0, b""),
+        frame(4, 0, 0, &[0, 3, 0, 0, 0, 100]),
+        frame(RST_STREAM, 0, 41, &[0, 0, 0, 8]),
+        frame(2, 0, 43, &[0, 0, 0, 0, 15]),
+    ] {
+        let mut wire = wire();
+        let mut flow = Flow::v4();
+        let ask = [first.clone(), headers(43, WHOLE, h2::GET)].concat();
+        wire.to_pod(flow.ask(&ask));
+        wire.from_pod(flow.answer(&headers(43, WHOLE, h2::NOT_FOUND)));
+        assert_eq!(sums(&wire.seen()), (1, 0, 0), "{first:?}");
+    }
+}
+
+#[test]
+fn connection_that_was_idle_for_long_goes_on_with_streams() {
+    let mut wire = wire();
+    let mut flow = Flow::v4();
+    wire.to_pod(flow.syn());
+    wire.from_pod(flow.syn_ack());
+    wire.to_pod(flow.ask(&[h2::preface(), headers(1, WHOLE, h2::GET)].concat()));
+    wire.from_pod(flow.answer(&[h2::settings(), headers(1, WHOLE, h2::OK)].concat()));
+    let much_later = Duration::from_secs(1 << 32);
+    assert_eq!(wire.probe().sweep_at(much_later).unwrap().idle, 1);
+    for stream in [3, 5] {
+        wire.to_pod(flow.ask(&headers(stream, WHOLE, h2::GET)));
+        wire.from_pod(flow.answer(&headers(stream, WHOLE, h2::NOT_FOUND)));
+        wire.to_pod(flow.ack_to_pod());
+    }
+    assert_eq!(sums(&wire.seen()), (3, 0, 0));
 }
 
 #[test]

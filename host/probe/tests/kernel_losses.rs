@@ -149,12 +149,28 @@ fn later_fragment_without_the_first_is_a_lost_fragment() {
         let segment = flow.next_ask().payload(GET).id(7);
         let parts = segment.fragments(24);
         wire.to_pod(&parts[1]);
+        // It may still come.
+        assert_eq!(wire.seen().loss("fragment"), 0);
+        wire.probe().sweep().unwrap();
         assert_eq!(sums(&wire.seen(), "fragment"), (0, 1, 1));
+        assert_eq!(wire.probe().entries().unwrap().stash, 0);
         flow.asked(segment);
         wire.to_pod(flow.ask(GET));
         wire.from_pod(flow.answer(OK));
         assert_eq!(wire.seen().status(200), 1, "what follows counts");
     }
+}
+
+#[test]
+fn more_fragments_before_the_first_than_are_kept_are_lost_by_name() {
+    let mut wire = Wire::new();
+    let segment = Flow::v4().next_ask().payload(&GET.repeat(10)).id(7);
+    let parts = segment.fragments(24);
+    assert!(parts.len() > 12, "{} fragments", parts.len());
+    for part in parts[1..].iter().rev() {
+        wire.to_pod(part);
+    }
+    assert_eq!(wire.seen().loss("fragment"), parts.len() as u64 - 9);
 }
 
 #[test]

@@ -4,8 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "a test panics where it fails")]
 
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use owlk8s_probe::testrun::{ACK, FIN, Flow, PSH, SYN, Seen, Wire};
+use owlk8s_probe::testrun::{ACK, FIN, Flow, PSH, SYN, Seen, Segment, Wire};
 
 const GET: &[u8] = b"GET /cart HTTP/1.1\r\nHost: shop\r\n\r\n";
 const POST: &[u8] = b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc";
@@ -115,6 +116,163 @@ fn segments_in_any_order_count_as_in_order() {
         order.iter().for_each(|at| wire.from_pod(&answers[*at]));
         assert_eq!(sums(&wire.seen()), (3 * round, 0, 0), "{order:?}");
     }
+}
+
+#[test]
+fn messages_in_the_wrong_order_count_each_whatever_is_acknowledged() {
+    for ack in [None, Some(0), Some(1 << 31)] {
+        let acknowledging = |segment: Segment| match ack {
+            Some(nonsense) => segment.ack(nonsense),
+            None => segment,
+        };
+        for mut flow in both() {
+            let mut wire = wire();
+            flow.pod_seq = 0xd000_0000;
+            wire.to_pod(flow.syn());
+            let accepts = acknowledging(flow.next_answer().flags(SYN | ACK));
+            wire.from_pod(flow.answered(accepts));
+            let [first, second] = [GET, POST].map(|request| {
+                let asks = acknowledging(flow.next_ask().flags(PSH | ACK).payload(request));
+                flow.asked(asks)
+            });
+            wire.to_pod(second);
+            wire.to_pod(first);
+            let (first, second) = (flow.answer(LATER), flow.answer(OK));
+            wire.from_pod(second);
+            wire.from_pod(first);
+            wire.to_pod(flow.fin_by_peer());
+            wire.from_pod(flow.fin_by_pod());
+            let seen = wire.seen();
+            let counted = (seen.method("GET", 404), seen.method("POST", 200));
+            assert_eq!((counted, sums(&seen)), ((1, 1), (2, 0, 0)), "{seen:?}");
+        }
+    }
+}
+
+#[test]
+fn segment_that_comes_often_beyond_a_hole_takes_one_place() {
+    let mut wire = wire();
+    let mut flow = opened(&wire, Flow::v4());
+    let (first, second, third) = (flow.ask(GET), flow.ask(POST), flow.ask(GET));
+    for _ in 0..40 {
+        wire.to_pod(&second);
+    }
+    wire.to_pod(&third);
+    wire.to_pod(&first);
+    wire.from_pod(flow.answer(&[OK, LATER, OK].concat()));
+    assert_eq!(sums(&wire.seen()), (3, 0, 0));
+    assert_eq!(wire.probe().entries().unwrap().stash, 0);
+}
+
+#[test]
+fn connection_older_than_we_is_joined_in_whatever_order_its_segments_come() {
+    for cut in 1..GET.len() {
+        for mut flow in both() {
+            let mut wire = wire();
+            let (first, second) = (flow.ask(&GET[..cut]), flow.ask(&GET[cut..]));
+            wire.to_pod(&second);
+            wire.to_pod(&first);
+            wire.from_pod(flow.answer(OK));
+            wire.to_pod(flow.ask(POST));
+            wire.from_pod(flow.answer(LATER));
+            // Where the later part cannot be of a request it is not kept: what it held is a hole, and the method not known.
+            let seen = wire.seen();
+            let counted = (seen.status(200), seen.method("POST", 404), seen.in_flight());
+            assert_eq!(counted, (1, 1, 0), "cut at {cut}: {seen:?}");
+        }
+    }
+}
+
+#[test]
+fn connection_older_than_we_is_joined_amid_many_small_segments() {
+    let mut wire = wire();
+    let mut flow = Flow::v4();
+    // A text that is no request, and no acknowledgement for long.
+    for packet in flow.ask_in(1, b"plain text of an upload") {
+        wire.to_pod(packet);
+    }
+    wire.to_pod(flow.ask(GET));
+    wire.from_pod(flow.answer(OK));
+    assert_eq!((wire.seen().status(200), wire.seen().in_flight()), (1, 0));
+}
+
+#[test]
+fn what_a_pod_is_answered_is_no_request_to_it() {
+    for (handshake, mut flow) in [true, false].into_iter().zip(both()) {
+        let mut wire = wire();
+        // The flow's peer is the pod here: it opens the connection and asks.
+        if handshake {
+            wire.from_pod(flow.syn());
+            wire.to_pod(flow.syn_ack());
+        }
+        for _ in 0..3 {
+            wire.from_pod(flow.ask(GET));
+            wire.to_pod(flow.answer(b"HTTP/1.1 200 HTTP/1.1\r\nContent-Length: 34\r\n\r\n"));
+            // A body that begins like a request fools nobody who saw the connection begin.
+            let body = if handshake { GET } else { &[b'.'; 34] };
+            wire.to_pod(flow.answer(body));
+        }
+        let seen = wire.seen();
+        assert_eq!((seen.counters.started, sums(&seen)), (0, (0, 0, 0)));
+        assert_eq!(seen.asked(), 3);
+    }
+}
+
+#[test]
+fn what_a_pod_asks_counts_wherever_it_is_cut_once_it_is_known_to_ask() {
+    let mut wire = wire();
+    for cut in 1..GET.len() {
+        let mut flow = Flow::v4();
+        wire.from_pod(flow.syn());
+        wire.to_pod(flow.syn_ack());
+        wire.from_pod(flow.ask(&GET[..cut]));
+        wire.from_pod(flow.ask(&GET[cut..]));
+        wire.to_pod(flow.answer(OK));
+        assert_eq!(wire.seen().asked(), cut as u64);
+    }
+}
+
+#[test]
+fn connection_that_was_idle_for_long_goes_on_wherever_its_numbers_are() {
+    for more in [0, 1 << 10, 1 << 17, 1 << 30, 3 << 30, u32::MAX - 70_000] {
+        for mut flow in both() {
+            let mut wire = wire();
+            flow = opened(&wire, flow);
+            wire.to_pod(flow.ask(GET));
+            wire.from_pod(flow.answer(OK));
+            assert_eq!(
+                wire.probe()
+                    .sweep_at(Duration::from_secs(1 << 32))
+                    .unwrap()
+                    .idle,
+                1
+            );
+            // Much was said that nobody saw, as far as this test goes.
+            (flow.peer_seq, flow.pod_seq) = (
+                flow.peer_seq.wrapping_add(more / 9),
+                flow.pod_seq.wrapping_add(more),
+            );
+            for _ in 0..2 {
+                wire.to_pod(flow.ask(GET));
+                wire.from_pod(flow.answer(LATER));
+                wire.to_pod(flow.ack_to_pod());
+            }
+            assert_eq!(sums(&wire.seen()), (3, 0, 0), "{more} bytes later");
+        }
+    }
+}
+
+#[test]
+fn reset_at_the_end_of_what_came_beyond_a_hole_ends_the_connection() {
+    let mut wire = wire();
+    let mut flow = opened(&wire, Flow::v4());
+    wire.to_pod(flow.ask(GET));
+    let _lost_on_the_way = flow.ask(b"GET /lost HTTP/1.1\r\n");
+    wire.to_pod(flow.ask(b"Host: a\r\n\r\n"));
+    wire.to_pod(flow.reset_by_peer());
+    let seen = wire.seen();
+    assert_eq!((seen.counters.aborted, seen.in_flight()), (1, 0));
+    assert_eq!(wire.probe().entries().unwrap().connections, 0);
 }
 
 #[test]
@@ -355,6 +513,59 @@ fn fragments_of_any_size_are_one_segment() {
             let seen = wire.seen();
             assert_eq!(sums(&seen), (2 * rounds, 0, 0), "fragments of {bytes}");
             assert_eq!(seen.method("POST", 404), rounds);
+        }
+    }
+}
+
+#[test]
+fn fragments_in_any_order_are_one_segment() {
+    let mut wire = wire();
+    let (mut rounds, mut id) = (0, 1000);
+    let orders: [fn(&mut Vec<Vec<u8>>); 3] = [
+        |parts| parts.reverse(),
+        |parts| parts.rotate_left(1),
+        |parts| {
+            let middle = parts.len() / 2;
+            parts.swap(0, middle);
+        },
+    ];
+    for order in orders {
+        for bytes in [24, 32, 64, 96] {
+            for flow in both() {
+                rounds += 1;
+                let mut flow = opened(&wire, flow);
+                for (to_pod, payload) in [(true, GET), (true, POST), (false, OK), (false, LATER)] {
+                    id += 1;
+                    let segment = if to_pod {
+                        flow.next_ask()
+                    } else {
+                        flow.next_answer()
+                    };
+                    // The last fragment brings the FIN.
+                    let fin = if payload == LATER { FIN } else { 0 };
+                    let segment = segment.payload(payload).flags(ACK | fin).id(id);
+                    let mut parts = segment.fragments(bytes);
+                    order(&mut parts);
+                    for part in parts {
+                        if to_pod {
+                            wire.to_pod(part);
+                        } else {
+                            wire.from_pod(part);
+                        }
+                    }
+                    if to_pod {
+                        flow.asked(segment);
+                    } else {
+                        flow.answered(segment);
+                    }
+                }
+                wire.to_pod(flow.fin_by_peer());
+                let seen = wire.seen();
+                assert_eq!(sums(&seen), (2 * rounds, 0, 0), "fragments of {bytes}");
+                assert_eq!(seen.method("POST", 404), rounds);
+                let left = wire.probe().entries().unwrap();
+                assert_eq!((left.stash, left.connections), (0, 0), "{left:?}");
+            }
         }
     }
 }

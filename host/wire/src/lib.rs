@@ -8,7 +8,7 @@
 //! `corpus/`, where a test replays it for ever.
 //!
 //! No conversation is generated where the protocols leave the count open (a request that crosses a reset, a refused
-//! `Expect` whose body may come or not, a method token of more than 23 bytes).
+//! `Expect` whose body comes all the same, a method token of more than 23 bytes).
 
 #![cfg_attr(
     test,

@@ -238,16 +238,40 @@ impl Conversation {
         let (talk, end) = if rng.u8(..3) == 0 {
             http2::talk(rng)
         } else {
-            http1::talk(rng)
+            http1::talk(rng, join == Join::Late)
         };
-        Self {
+        let mut this = Self {
             seed: rng.u64(..),
             join,
             isn,
             talk,
             end,
             effects: Effects::random(rng),
+        };
+        if join == Join::Late && !this.begins_plainly() {
+            this.join = Join::Handshake;
         }
+        this
+    }
+
+    /// Whether the first request can be told where its place in the stream is not known. Not drawn is a late connection that
+    /// begins with any other: a method that is not frequent and may be cut, whose rest may be one, too, and is counted as
+    /// `_OTHER`; and `CONNECT`, whose target looks like nothing that follows a method.
+    fn begins_plainly(&self) -> bool {
+        const FREQUENT: [&[u8]; 7] = [
+            b"GET ",
+            b"POST ",
+            b"PUT ",
+            b"HEAD ",
+            b"PATCH ",
+            b"DELETE ",
+            b"OPTIONS ",
+        ];
+        let runs = self.runs();
+        matches!(self.talk, Talk::Http2 { .. })
+            || runs
+                .first()
+                .is_some_and(|run| FREQUENT.iter().any(|method| run.bytes.starts_with(method)))
     }
 
     /// Everything that is said, in order.

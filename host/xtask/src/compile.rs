@@ -114,7 +114,16 @@ pub(crate) fn plugins(toolchain: Toolchain) -> Result<()> {
     for (manifest, component) in &artefacts(&mut build, "cdylib")? {
         copy(component, &component_path(manifest)?)?;
     }
-    Ok(())
+    written_guests()
+}
+
+/// `plugins/testing/written` -> more of `target/plugins/fixtures/NAME.wasm`.
+fn written_guests() -> Result<()> {
+    let folder = path("target/plugins/fixtures");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    run(cargo("plugins")
+        .args(["run", "--quiet", "--package", "written-guests", "--"])
+        .arg(folder))
 }
 
 /// The packages of `plugins/` that are guests; the others (the SDK, test support) may not even compile for WebAssembly.
@@ -164,6 +173,24 @@ fn cargo_of(toolchain: Toolchain, directory: &str) -> Command {
         cargo.env_remove(name); // they would take the place of the flags that the target needs
     }
     cargo
+}
+
+/// The native half of the benchmark of plugins.
+pub(crate) fn native_bench() -> Result<PathBuf> {
+    let mut build = cargo("plugins");
+    build.args([
+        "bench",
+        "--package",
+        "prometheus",
+        "--bench",
+        "native",
+        "--no-run",
+    ]);
+    let built = artefacts(&mut build, "bench")?;
+    let [(_, program)] = built.as_slice() else {
+        bail!("plugins/prometheus must have one benchmark, and has {built:?}");
+    };
+    Ok(program.clone())
 }
 
 /// Runs a build and returns (manifest, file) of each artefact of this kind; cargo's own lines go to stderr as ever.

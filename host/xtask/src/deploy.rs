@@ -25,6 +25,34 @@ pub(crate) fn deploy(check: bool) -> Result<()> {
     run(&mut render)
 }
 
+/// Starts `target/image/owlk8s.tar` as the chart says, under runc or crun; fails where it is not ready soon, or not as
+/// harmless as the chart says.
+pub(crate) fn trial() -> Result<()> {
+    modules()?;
+    run(Command::new("python3")
+        .env("PYTHONPATH", path(MODULES))
+        .arg(path("deploy/trial.py"))
+        .arg("start"))
+}
+
+/// What the image takes of memory and processor with so many pods, started in the same way.
+pub(crate) fn measure(pods: &[String]) -> Result<()> {
+    modules()?;
+    run(Command::new("python3")
+        .env("PYTHONPATH", path(MODULES))
+        .arg(path("deploy/trial.py"))
+        .arg("measure")
+        .args(pods))
+}
+
+/// Whether Prometheus takes the alerts.
+pub(crate) fn alerts() -> Result<()> {
+    run(Command::new("promtool")
+        .args(["check", "rules"])
+        .arg(path("deploy/chart/alerts.yaml")))
+    .context("deploy/chart/alerts.yaml is refused; promtool is in the Debian package prometheus")
+}
+
 /// Installs them, unless they were installed for the same requirements.
 fn modules() -> Result<()> {
     let wanted = fs::read_to_string(path(REQUIREMENTS))

@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use crate::compile;
 use crate::deploy;
 use crate::plan::Toolchain;
+use crate::reference;
 use crate::run::{announce, human, run};
 use crate::workspace::{cargo, native_target, path};
 
@@ -24,6 +25,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("deploy: the chart and what it renders", |_| {
         deploy::deploy(true)
     }),
+    ("deploy: the alerts", |_| deploy::alerts()),
     ("build: kernel program", compile::ebpf),
     ("lints: kernel program", |_| ebpf_lints()),
     ("lints: plugins", |_| plugin_lints()),
@@ -33,6 +35,9 @@ const CHECKS: &[(&str, Check)] = &[
     ("build: host and its tests", |_| host_tests(&["--no-run"])),
     ("tests: host, kernel, end to end", |_| {
         host_tests(&["--", &test_threads()])
+    }),
+    ("documents: the configuration's reference", |_| {
+        reference::reference(true)
     }),
 ];
 

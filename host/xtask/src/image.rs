@@ -1,7 +1,7 @@
 //! `cargo xtask image`: what was built, as a container image, without a container engine.
 //!
 //! The image is one layer: the binary, the libraries that the loader says it needs, the authorities that this machine
-//! trusts, and the shipped plugins. It is written as an OCI image layout with a `manifest.json` beside it, in one tar file,
+//! trusts, and the shipped plugins with their machine code. It is written as an OCI image layout with a `manifest.json` beside it, in one tar file,
 //! which `ctr image import`, `podman load`, `docker load` and `minikube image load` take. The same input gives the same bytes.
 
 use std::fs;
@@ -11,12 +11,14 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use crate::run::{announce, answer, run};
+use crate::run::{announce, answer, run, run_logged};
 use crate::workspace::path;
 
 /// Its name where nothing else is asked for.
 const NAME: &str = "owlk8s";
 const PLUGINS: &str = "usr/lib/owlk8s/plugins";
+/// Their machine code; a node that starts the image compiles nothing.
+const COMPILED: &str = "usr/lib/owlk8s/compiled";
 const AUTHORITIES: &str = "etc/ssl/certs/ca-certificates.crt";
 /// The users that the two processes have.
 const PASSWD: &str =
@@ -48,10 +50,20 @@ pub(crate) fn folder(folder: &Path) -> Result<()> {
         let inside = library.strip_prefix("/").unwrap_or(&library);
         put(&library, &folder.join(inside))?;
     }
-    for plugin in plugins()? {
+    let plugins = plugins()?;
+    for plugin in &plugins {
         let name = plugin.file_name().unwrap_or_default();
-        put(&plugin, &folder.join(PLUGINS).join(name))?;
+        put(plugin, &folder.join(PLUGINS).join(name))?;
     }
+    // By the binary of the image: its digest is in the names.
+    let compiled = folder.join(COMPILED);
+    let mut compile = Command::new(folder.join("usr/bin/owlk8s"));
+    compile
+        .args(["plugin", "precompile", "--to"])
+        .arg(&compiled)
+        .args(&plugins)
+        .env_remove("LD_LIBRARY_PATH");
+    run_logged(&mut compile, &path("target/image.log"))?;
     let authorities = Path::new("/").join(AUTHORITIES);
     if !authorities.is_file() {
         bail!(
@@ -263,7 +275,8 @@ fn tar(folder: &Path, file: &Path) -> Result<()> {
         "--group=0",
         "--numeric-owner",
     ])
-    .args(["--mode=u=rwX,go=rX", "--format=ustar"])
+    // Machine code has long names.
+    .args(["--mode=u=rwX,go=rX", "--format=gnu"])
     .arg("--file")
     .arg(file)
     .arg("--directory")

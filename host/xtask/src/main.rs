@@ -3,6 +3,7 @@
 //!
 //! It knows the layout of the checkout and nothing of what the crates do.
 
+mod bench;
 mod compile;
 mod deploy;
 mod gate;
@@ -11,6 +12,7 @@ mod kernel;
 mod machine;
 mod needs;
 mod plan;
+mod reference;
 mod run;
 mod setup;
 mod vm;
@@ -35,12 +37,16 @@ usage: cargo xtask COMMAND [--toolchain rustup|debian]
   build-plugins           plugins/ -> target/plugins/NAME.wasm
   demo [--for DURATION]   build, then run `owlk8s demo`
   test                    the gate
-  image [--name NAME:TAG] [--folder DIR]
-                          what was built as a container image: target/image/owlk8s.tar, or just its files
+  image [--name NAME:TAG] [--folder DIR] [--try]
+                          what was built as a container image: target/image/owlk8s.tar, or just its files;
+                          --try starts it under runc or crun as the chart says
+  measure [PODS ...]      what that image takes of memory and processor with 10, 110 and 250 pods, or so many
   deploy [--check]        deploy/chart -> deploy/rendered, judged by Kubernetes' schemas
+  reference [--check]     the configuration's structs -> host/docs/configuration.md
   vm-test [KERNEL ...]    the kernel tests on other kernels, each booted in an emulator; a KERNEL is a series of Debian's
                           (6.1), the file of a kernel package, or a folder that some were unpacked into; --only NAME
                           runs the checks with NAME in theirs
+  bench                   build, then measure what plugins cost, as ratios
   setup GOAL [--dry-run]  install what GOAL (build, demo, test, scenarios) needs
 
 --toolchain chooses what compiles eBPF and WebAssembly; by itself xtask takes what is there.";
@@ -58,6 +64,8 @@ struct Arguments {
     name: Option<String>,
     folder: Option<PathBuf>,
     check: bool,
+    attempt: bool,
+    pods: Vec<String>,
     help: bool,
 }
 
@@ -96,6 +104,10 @@ fn parse(mut parser: lexopt::Parser) -> Result<Arguments, lexopt::Error> {
             Arg::Value(word) if arguments.command.as_deref() == Some("vm-test") => {
                 arguments.kernels.push(word.string()?);
             }
+            Arg::Value(word) if arguments.command.as_deref() == Some("measure") => {
+                arguments.pods.push(word.parse::<u16>()?.to_string());
+            }
+            Arg::Long("try") => arguments.attempt = true,
             Arg::Long("only") => arguments.only = Some(parser.value()?.string()?),
             Arg::Long("toolchain") => {
                 arguments.toolchain = Some(parser.value()?.parse_with(toolchain)?)
@@ -128,6 +140,7 @@ fn dispatch(arguments: &Arguments) -> Result<()> {
         Some("build") => compile::everything(ready(Goal::Build, wish)?)?,
         Some("build-ebpf") => compile::ebpf(ready(Goal::Build, wish)?)?,
         Some("build-plugins") => compile::plugins(ready(Goal::Build, wish)?)?,
+        Some("bench") => bench::bench(ready(Goal::Build, wish)?)?,
         Some("test") => gate::gate(ready(Goal::Test, wish)?)?,
         Some("demo") => {
             compile::everything(ready(Goal::Demo, wish)?)?;
@@ -139,9 +152,16 @@ fn dispatch(arguments: &Arguments) -> Result<()> {
         }
         Some("image") => match &arguments.folder {
             Some(folder) => image::folder(folder)?,
-            None => image::archive(arguments.name.as_deref())?,
+            None => {
+                image::archive(arguments.name.as_deref())?;
+                if arguments.attempt {
+                    deploy::trial()?;
+                }
+            }
         },
+        Some("measure") => deploy::measure(&arguments.pods)?,
         Some("deploy") => deploy::deploy(arguments.check)?,
+        Some("reference") => reference::reference(arguments.check)?,
         Some("vm-test") => {
             let toolchain = ready(Goal::Build, wish)?;
             vm::test(toolchain, &arguments.kernels, arguments.only.as_deref())?;

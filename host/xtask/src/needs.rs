@@ -105,15 +105,27 @@ pub(crate) const TOOLS: &[Tool] = &[
         Goal::Test,
     ),
     tool(
-        "wrk",
-        "wrk",
-        "the HTTP/1 load of the end-to-end tests",
+        "h2load",
+        "nghttp2-client",
+        "the load of the end-to-end tests and of the wire scenarios",
         Goal::Test,
     ),
     tool(
         "prometheus",
         "prometheus",
         "promtool and a real scrape judge the prometheus plugin",
+        Goal::Test,
+    ),
+    tool(
+        "influxd",
+        "influxdb",
+        "a real database judges the influxdb plugin",
+        Goal::Test,
+    ),
+    tool(
+        "chromium",
+        "chromium",
+        "a real browser judges the dashboard plugin",
         Goal::Test,
     ),
     tool(
@@ -132,12 +144,6 @@ pub(crate) const TOOLS: &[Tool] = &[
         "ethtool",
         "ethtool",
         "sets the offloads of the wire scenarios",
-        Goal::Scenarios,
-    ),
-    tool(
-        "h2load",
-        "nghttp2-client",
-        "the HTTP/2 load of the wire scenarios",
         Goal::Scenarios,
     ),
     tool(

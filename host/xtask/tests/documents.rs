@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test panics where it fails")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -152,11 +153,175 @@ fn make_commands_in_readme_are_targets_of_the_makefile() {
     }
 }
 
+/// The documents of `host/docs`.
+fn documents() -> Vec<String> {
+    let entries = fs::read_dir(root().join("host/docs")).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut documents: Vec<String> = names
+        .filter(|name| name.ends_with(".md"))
+        .map(|name| format!("host/docs/{name}"))
+        .collect();
+    documents.sort();
+    documents
+}
+
+#[test]
+fn shell_samples_of_documents_are_shell() {
+    let mut documents = documents();
+    documents.push("deploy/examples/README.md".to_owned());
+    for document in documents {
+        for sample in blocks(&read(&document), "sh") {
+            let output = Command::new("sh")
+                .args(["-n", "-c", &sample])
+                .stdin(Stdio::null())
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{document}:\n{sample}\n{said}");
+        }
+    }
+}
+
+#[test]
+fn documents_name_commands_that_there_are() {
+    let usage = |words: &[&str]| {
+        let output = Command::new(owlk8s())
+            .args(words)
+            .arg("--help")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "owlk8s {words:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for words in [
+        vec!["run"],
+        vec!["config"],
+        vec!["doctor"],
+        vec!["log"],
+        vec!["support"],
+        vec!["plugin", "crash"],
+        vec!["plugin", "replay"],
+        vec!["plugin", "manifest"],
+    ] {
+        usage(&words);
+    }
+    let support = usage(&["support"]);
+    for option in ["--config", "--output", "--names", "--url"] {
+        assert!(support.contains(option), "{support}");
+    }
+}
+
+/// All words of this kind in a text.
+fn words_with(text: &str, prefix: &str) -> BTreeSet<String> {
+    let parts = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    let words = parts.filter(|word| word.starts_with(prefix));
+    words.map(str::to_owned).collect()
+}
+
+#[test]
+fn metrics_page_has_each_metric_of_the_agent_and_no_other() {
+    let source = read("host/agent/src/admin/metrics.rs");
+    let mut there: BTreeSet<String> = source
+        .split('"')
+        .filter(|text| text.starts_with("owlk8s_") && !text.contains('{'))
+        .map(|name| {
+            name.trim_end_matches("_sum")
+                .trim_end_matches("_count")
+                .to_owned()
+        })
+        .collect();
+    // Those of a table: its first texts are names.
+    let table = source.split("const SINK_COUNTERS").nth(1).unwrap();
+    let table = table.split("];").next().unwrap();
+    for entry in table.split("|c|").filter(|entry| entry.contains('(')) {
+        let name = entry.rsplit_once('(').unwrap().1.split('"').nth(1).unwrap();
+        there.insert(format!("owlk8s_sink_{name}_total"));
+    }
+    let page = read("host/docs/metrics.md");
+    let rows = page.lines().filter(|line| line.starts_with("| `owlk8s_"));
+    let described: BTreeSet<String> = rows
+        .map(|line| line.split('`').nth(1).unwrap().to_owned())
+        .collect();
+    assert_eq!(
+        described, there,
+        "host/docs/metrics.md (left) and the code (right)"
+    );
+    let alerts = words_with(&read("deploy/chart/alerts.yaml"), "owlk8s_");
+    for name in &alerts {
+        assert!(
+            there.contains(name),
+            "alerts.yaml reads {name}, which there is not"
+        );
+    }
+    for (_, reason, _) in owlk8s_ebpf_abi::Loss::ALL {
+        assert!(
+            page.contains(&format!("| `{reason}` |")),
+            "{reason} is not described"
+        );
+    }
+}
+
+/// Sources whose messages users meet.
+const SPEAKING: [&str; 5] = [
+    "host/probe/src/error.rs",
+    "host/discover/src/error.rs",
+    "host/discover/src/kubernetes/access.rs",
+    "host/agent/src/config/error.rs",
+    "host/plugin-host/src/plugin.rs",
+];
+
+/// Every text of a source, with the continuation of lines joined.
+fn texts(source: &str) -> String {
+    let lines = source.lines().map(str::trim_start);
+    lines.collect::<Vec<_>>().join("\n").replace("\\\n", "")
+}
+
+/// The parts of a message that do not differ.
+fn fixed(message: &str) -> Vec<&str> {
+    let parts = message.split(['{', '}']).step_by(2);
+    parts.map(str::trim).filter(|part| part.len() > 4).collect()
+}
+
+#[test]
+fn each_message_of_the_rooms_that_speak_to_users_is_in_troubleshooting() {
+    let page = read("host/docs/troubleshooting.md");
+    for file in SPEAKING {
+        let source = texts(&read(file));
+        for part in source.split("#[error(").skip(1) {
+            let Some(message) = part.trim_start().strip_prefix('"') else {
+                continue;
+            };
+            let message = message.split('"').next().unwrap();
+            let longest = fixed(message).into_iter().max_by_key(|part| part.len());
+            let Some(longest) = longest else { continue };
+            // The page may stop before its end.
+            let known = page.split('`').any(|told| {
+                let told = told
+                    .split('…')
+                    .map(|part| part.trim().trim_end_matches(':'));
+                let mut told = told.filter(|part| part.len() > 3);
+                told.any(|told| longest.contains(told) || told.contains(longest))
+            });
+            assert!(
+                known,
+                "{file} says `{message}`, which troubleshooting.md does not know"
+            );
+        }
+    }
+}
+
 #[test]
 fn links_in_documents_lead_somewhere() {
-    for document in ["README.md", "CHANGELOG.md", "host/docs/adr/README.md"] {
-        let folder = root().join(document).parent().unwrap().to_owned();
-        for link in links(&read(document)) {
+    let others = [
+        "README.md",
+        "CHANGELOG.md",
+        "host/docs/adr/README.md",
+        "deploy/examples/README.md",
+    ];
+    let others = others.map(str::to_owned);
+    for document in documents().into_iter().chain(others) {
+        let folder = root().join(&document).parent().unwrap().to_owned();
+        for link in links(&read(&document)) {
             assert!(
                 folder.join(&link).exists(),
                 "{document} links to {link}, which is not there"

@@ -16,9 +16,13 @@ pub(crate) struct Labelled<'s> {
 /// Namespace, pod, workload and service name a pod to people. Two targets can agree in them, as a pod
 /// and its successor of the same name do for a moment: a page must not hold a series twice, so such
 /// targets get `k8s_pod_uid` too (the target's id, outside Kubernetes).
-pub(crate) fn targets<'s>(services: Services, snapshot: &'s Snapshot<'_>) -> Vec<Labelled<'s>> {
+pub(crate) fn targets<'s>(
+    none: &Labels,
+    services: Services,
+    snapshot: &'s Snapshot<'_>,
+) -> Vec<Labelled<'s>> {
     let labelled = |target| Labelled {
-        labels: name(services, &target),
+        labels: name(none.clone(), services, &target),
         target,
     };
     let mut targets: Vec<_> = snapshot.targets().map(labelled).collect();
@@ -31,19 +35,18 @@ pub(crate) fn targets<'s>(services: Services, snapshot: &'s Snapshot<'_>) -> Vec
         .collect();
     for Labelled { target, labels } in &mut targets {
         if twice.binary_search(labels).is_ok() {
-            *labels = std::mem::take(labels).with("k8s_pod_uid", &target.id);
+            *labels = labels.clone().with("k8s_pod_uid", &target.id);
         }
     }
     targets
 }
 
-fn name(services: Services, target: &Target<'_>) -> Labels {
+fn name(none: Labels, services: Services, target: &Target<'_>) -> Labels {
     let service = match services {
         Services::First => target.services.first().cloned().unwrap_or_default(),
         Services::All => target.services.join(","),
     };
-    Labels::default()
-        .with("k8s_namespace_name", &target.namespace)
+    none.with("k8s_namespace_name", &target.namespace)
         .with("k8s_pod_name", &target.pod)
         .with("k8s_workload_kind", &target.workload_kind)
         .with("k8s_workload_name", &target.workload_name)

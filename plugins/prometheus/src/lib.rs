@@ -1,4 +1,5 @@
-//! Responder: the node's numbers in Prometheus text format 0.0.4, on `GET /metrics`.
+//! Responder: the node's numbers for Prometheus and who reads its formats, on `GET /metrics`: text 0.0.4,
+//! OpenMetrics 1.0, or protobuf with native histograms, by what the scraper accepts.
 //!
 //! Names and units are OpenTelemetry's in Prometheus form: `http_server_request_duration_seconds` by
 //! method, status and protocol version. What is owlk8s's own is called `owlk8s_...`: the audited
@@ -17,6 +18,7 @@
 mod durations;
 mod exposition;
 mod labels;
+mod negotiate;
 mod targets;
 
 use owlk8s_plugin::records::Temporality;
@@ -24,8 +26,10 @@ use owlk8s_plugin::{Request, Responder, Response, Result, Snapshot, export_respo
 use serde::Deserialize;
 
 use exposition::Exposition;
+use negotiate::{Format, accepts_gzip};
 
-struct Prometheus;
+/// The plugin.
+pub struct Prometheus;
 
 /// Bounds above share the snapshot's last bucket with all that is longer.
 const LONGEST_BOUND_SECONDS: f64 = 60.0;
@@ -33,7 +37,7 @@ const LONGEST_BOUND_SECONDS: f64 = 60.0;
 /// The sink's `config` table.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct Config {
+pub struct Config {
     /// Where the metrics are.
     path: String,
     /// Upper bounds of the duration histogram, seconds, rising.
@@ -42,6 +46,8 @@ struct Config {
     client: bool,
     /// Count kubelet probes too; set it where the agent's totals include them.
     include_probes: bool,
+    /// In protobuf, beside the buckets above.
+    native_histograms: bool,
     services: Services,
 }
 
@@ -66,6 +72,7 @@ impl Default for Config {
             ],
             client: true,
             include_probes: false,
+            native_histograms: true,
             services: Services::First,
         }
     }
@@ -111,15 +118,14 @@ impl Responder for Prometheus {
                 Response::new(405, "text/plain", "only GET\n").with_header("allow", "GET, HEAD")
             );
         }
-        if !accepts_gzip(request) {
-            let page = expose(Exposition::default(), config, snapshot)?;
-            return Ok(Response::new(200, exposition::CONTENT_TYPE, page)
-                .with_header("vary", "accept-encoding"));
-        }
-        let page = expose(Exposition::compressed(), config, snapshot)?;
-        Ok(Response::new(200, exposition::CONTENT_TYPE, page)
-            .with_header("content-encoding", "gzip")
-            .with_header("vary", "accept-encoding"))
+        let (format, gzip) = (Format::accepted(request), accepts_gzip(request));
+        let page = expose(Exposition::new(format, gzip), config, snapshot)?;
+        let response = Response::new(200, format.content_type(), page)
+            .with_header("vary", "accept, accept-encoding");
+        Ok(match gzip {
+            true => response.with_header("content-encoding", "gzip"),
+            false => response,
+        })
     }
 }
 
@@ -139,6 +145,7 @@ manifest!({
             },
             "client": { "type": "boolean", "default": true, "description": "requests that the pods sent, too" },
             "include_probes": { "type": "boolean", "default": false, "description": "count kubelet probes, too" },
+            "native_histograms": { "type": "boolean", "default": true, "description": "in protobuf, beside the buckets" },
             "services": { "enum": ["first", "all"], "default": "first" }
         }
     }
@@ -150,31 +157,11 @@ fn expose(mut page: Exposition, config: &Config, snapshot: &Snapshot<'_>) -> Res
             "Prometheus needs counts since discovery: set the sink's `mode` to \"latest\"".into(),
         );
     }
-    let targets = labels::targets(config.services, snapshot);
+    let targets = labels::targets(&page.labels(), config.services, snapshot);
+    targets::expose_agent(&mut page, snapshot);
     durations::expose(&mut page, config, &targets);
     targets::expose(&mut page, snapshot, &targets);
     Ok(page.finish()?)
-}
-
-/// Whether a list such as `gzip;q=0.5, br` names gzip with a weight above 0 (RFC 9110, 12.5.3).
-fn accepts_gzip(request: &Request) -> bool {
-    let offers = request
-        .headers
-        .iter()
-        .filter(|(name, _)| name == "accept-encoding")
-        .flat_map(|(_, list)| list.split(','));
-    let weight = |offer: &str| {
-        let (coding, parameters) = offer.split_once(';').unwrap_or((offer, ""));
-        let weight = parameters
-            .trim()
-            .strip_prefix("q=")
-            .map_or(Some(1.0), |q| q.parse::<f64>().ok());
-        coding
-            .trim()
-            .eq_ignore_ascii_case("gzip")
-            .then_some(weight.unwrap_or(0.0))
-    };
-    offers.filter_map(weight).any(|weight| weight > 0.0)
 }
 
 #[cfg(test)]

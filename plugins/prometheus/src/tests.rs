@@ -5,7 +5,10 @@ use flate2::read::GzDecoder;
 use owlk8s_plugin::records::Temporality;
 use owlk8s_plugin::testing::SnapshotData;
 use owlk8s_plugin::{Request, Responder, Response, Snapshot, config};
-use owlk8s_plugin_golden::{assert_golden, snapshot, ten_thousand_rows};
+use owlk8s_plugin_golden::{
+    assert_golden, assert_golden_digest, snapshot, ten_thousand_rows, thousand_targets,
+};
+use prost::Message;
 
 use super::{Config, Prometheus};
 
@@ -23,9 +26,19 @@ fn respond(config: &str, request: &Request, data: &SnapshotData) -> Response {
     Prometheus::respond(&config, request, &Snapshot::new(data)).unwrap()
 }
 
-fn page(config: &str, data: &SnapshotData) -> String {
-    let response = respond(config, &request("GET", "/metrics?x=1"), data);
+/// The page in the format of this `Accept`.
+fn page_as(accept: &str, config: &str, data: &SnapshotData) -> Response {
+    let mut request = request("GET", "/metrics?x=1");
+    request
+        .headers
+        .push(("accept".to_owned(), accept.to_owned()));
+    let response = respond(config, &request, data);
     assert_eq!(response.status, 200);
+    response
+}
+
+fn page(config: &str, data: &SnapshotData) -> String {
+    let response = page_as("*/*", config, data);
     assert_eq!(
         response.headers[0].1,
         "text/plain; version=0.0.4; charset=utf-8"
@@ -33,10 +46,21 @@ fn page(config: &str, data: &SnapshotData) -> String {
     String::from_utf8(response.body).unwrap()
 }
 
+fn open_metrics(config: &str, data: &SnapshotData) -> String {
+    let response = page_as("application/openmetrics-text; version=1.0.0", config, data);
+    assert_eq!(
+        response.headers[0].1,
+        "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    );
+    String::from_utf8(response.body).unwrap()
+}
+
+const SMALL: &str =
+    r#"{"buckets": [0.005, 0.1, 1], "services": "all", "client": false, "include_probes": true}"#;
+
 #[test]
 fn output_is_golden() {
-    let small = r#"{"buckets": [0.005, 0.1, 1], "services": "all", "client": false, "include_probes": true}"#;
-    for (style, config) in [("default", "{}"), ("small", small)] {
+    for (style, config) in [("default", "{}"), ("small", SMALL)] {
         for name in ["empty", "shop", "odd-names"] {
             assert_golden(
                 format!("golden/{name}.{style}.prom"),
@@ -44,6 +68,20 @@ fn output_is_golden() {
             );
         }
     }
+    for name in ["empty", "shop", "odd-names"] {
+        assert_golden(
+            format!("golden/{name}.openmetrics"),
+            &open_metrics(SMALL, &snapshot(name)),
+        );
+    }
+    assert_golden_digest(
+        "golden/thousand.prom.digest",
+        &page("{}", &thousand_targets()),
+    );
+    assert_golden_digest(
+        "golden/thousand.openmetrics.digest",
+        &open_metrics("{}", &thousand_targets()),
+    );
 }
 
 #[test]
@@ -72,33 +110,13 @@ fn gzip_is_the_same_page_and_fits_the_output_limit() {
 }
 
 #[test]
-fn gzip_is_sent_only_to_who_takes_it() {
-    for (list, taken) in [
-        ("gzip", true),
-        ("gzip;q=0", false),
-        ("deflate, gzip; q=0.1", true),
-        ("br", false),
-        ("", false),
-    ] {
-        let mut request = request("GET", "/metrics");
-        request
-            .headers
-            .push(("accept-encoding".to_owned(), list.to_owned()));
-        let compressed = respond("{}", &request, &snapshot("empty"))
-            .headers
-            .iter()
-            .any(|(name, _)| name == "content-encoding");
-        assert_eq!(compressed, taken, "{list:?}");
-    }
-}
-
-#[test]
 fn promtool_accepts_every_page() {
     for data in [
         snapshot("empty"),
         snapshot("shop"),
         snapshot("odd-names"),
         ten_thousand_rows(),
+        thousand_targets(),
     ] {
         let mut promtool = Command::new("promtool")
             .args(["check", "metrics"])
@@ -253,5 +271,145 @@ fn a_bad_config_names_the_key() {
             Prometheus::validate(&config).unwrap_err().to_string(),
             message
         );
+    }
+}
+
+/// As far as it is read here; the official file has more.
+mod client {
+    use prost::Message;
+
+    #[derive(Clone, PartialEq, Message)]
+    pub(super) struct MetricFamily {
+        #[prost(string, tag = "1")]
+        pub(super) name: String,
+        #[prost(int32, tag = "3")]
+        pub(super) kind: i32,
+        #[prost(message, repeated, tag = "4")]
+        pub(super) metric: Vec<Metric>,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    pub(super) struct Metric {
+        #[prost(message, repeated, tag = "1")]
+        pub(super) label: Vec<Label>,
+        #[prost(message, optional, tag = "2")]
+        pub(super) gauge: Option<Number>,
+        #[prost(message, optional, tag = "3")]
+        pub(super) counter: Option<Number>,
+        #[prost(message, optional, tag = "7")]
+        pub(super) histogram: Option<crate::exposition::Histogram>,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    pub(super) struct Label {
+        #[prost(string, tag = "1")]
+        pub(super) name: String,
+        #[prost(string, tag = "2")]
+        pub(super) value: String,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    pub(super) struct Number {
+        #[prost(double, tag = "1")]
+        pub(super) value: f64,
+    }
+}
+
+fn families(config: &str, data: &SnapshotData) -> Vec<client::MetricFamily> {
+    let accept = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
+    let response = page_as(accept, config, data);
+    assert!(
+        response.headers[0]
+            .1
+            .starts_with("application/vnd.google.protobuf; proto=")
+    );
+    let mut bytes = response.body.as_slice();
+    let mut families = Vec::new();
+    while !bytes.is_empty() {
+        families.push(client::MetricFamily::decode_length_delimited(&mut bytes).unwrap());
+    }
+    families
+}
+
+/// All samples of a protobuf page as the text format writes them, but for labels, which are never escaped.
+fn samples(families: &[client::MetricFamily]) -> Vec<(String, f64)> {
+    let mut samples = Vec::new();
+    for family in families {
+        for metric in &family.metric {
+            let labels: Vec<_> = metric
+                .label
+                .iter()
+                .map(|label| format!("{}={:?}", label.name, label.value))
+                .collect();
+            let labels = labels.join(",");
+            let number = metric.gauge.as_ref().or(metric.counter.as_ref());
+            if let Some(number) = number {
+                samples.push((format!("{}{{{labels}}}", family.name), number.value));
+            }
+            if let Some(histogram) = &metric.histogram {
+                let count = histogram.sample_count as f64;
+                samples.push((format!("{}_count{{{labels}}}", family.name), count));
+                samples.push((
+                    format!("{}_sum{{{labels}}}", family.name),
+                    histogram.sample_sum,
+                ));
+                for bucket in &histogram.bucket {
+                    let series = format!(
+                        "{}_bucket{{{labels},le=\"{}\"}}",
+                        family.name, bucket.upper_bound
+                    );
+                    samples.push((series, bucket.cumulative_count as f64));
+                }
+            }
+        }
+    }
+    samples
+}
+
+#[test]
+fn protobuf_has_the_samples_of_the_text_page() {
+    for data in [snapshot("empty"), snapshot("shop"), thousand_targets()] {
+        let text = page("{}", &data);
+        let mut expected: Vec<(String, f64)> = text
+            .lines()
+            .filter(|line| !line.starts_with('#') && !line.contains("le=\"+Inf\""))
+            .map(|line| line.rsplit_once(' ').unwrap())
+            .map(|(series, value)| match series.contains('{') {
+                true => (series.to_owned(), value.parse().unwrap()),
+                false => (format!("{series}{{}}"), value.parse().unwrap()),
+            })
+            .collect();
+        let mut samples = samples(&families("{}", &data));
+        let by_name = |a: &(String, f64), b: &(String, f64)| a.0.cmp(&b.0);
+        expected.sort_by(by_name);
+        samples.sort_by(by_name);
+        assert_eq!(samples, expected);
+    }
+}
+
+#[test]
+fn native_histograms_hold_every_request_and_can_be_left_out() {
+    let data = snapshot("shop");
+    let histograms = |config: &str| -> Vec<_> {
+        families(config, &data)
+            .into_iter()
+            .flat_map(|family| family.metric)
+            .filter_map(|metric| metric.histogram)
+            .collect()
+    };
+    for histogram in histograms("{}") {
+        assert_eq!(histogram.schema, Some(3));
+        let spanned: u32 = histogram.positive_span.iter().map(|span| span.length).sum();
+        assert_eq!(spanned as usize, histogram.positive_delta.len());
+        let (mut count, mut sum) = (0, 0);
+        for delta in histogram.positive_delta {
+            count += delta;
+            sum += count;
+        }
+        assert_eq!(sum as u64, histogram.sample_count);
+    }
+    for histogram in histograms(r#"{"native_histograms": false}"#) {
+        assert_eq!((histogram.schema, histogram.zero_threshold), (None, None));
+        assert_eq!(histogram.positive_span.len(), 0);
     }
 }

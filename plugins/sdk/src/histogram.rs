@@ -68,6 +68,14 @@ impl Histogram {
         None
     }
 
+    /// The middle of each bucket that holds any, by logarithm, in seconds, with its count.
+    pub fn middles(&self) -> impl Iterator<Item = (f64, u64)> + '_ {
+        (self.offset..)
+            .zip(&self.counts)
+            .filter(|(_, count)| **count > 0)
+            .map(|(index, count)| (self.bound(f64::from(index) + 0.5), *count))
+    }
+
     /// For each bound (seconds, rising) how many durations are at most that long.
     ///
     /// A bucket is at most as long as its upper edge, so one that a bound cuts is counted above the

@@ -22,11 +22,14 @@ pub mod bindings;
 pub mod config;
 pub mod export;
 mod histogram;
+pub mod http;
 pub mod log;
 mod manifest;
 mod plugin;
+pub mod semconv;
 mod snapshot;
 pub mod state;
+mod tables;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
 
@@ -34,11 +37,12 @@ pub use bindings::types::{Outcome, Payload, Rename, Request, Response, Verdict};
 pub use histogram::Histogram;
 pub use plugin::{Exporter, Filter, Formatter, Responder, Result};
 pub use snapshot::{GrpcRow, Row, Snapshot, Source, Target};
+pub use tables::{RowKey, TablesBuilder};
 
 /// The records of the interface, as the host sends them.
 pub mod records {
     pub use crate::bindings::snapshots::{
-        GrpcRow, Latency, Loss, Row, Status, Target, Temporality, Total, Window,
+        Column, GrpcRow, Latency, Loss, Row, Status, Tables, Target, Temporality, Total, Window,
     };
 }
 

@@ -4,7 +4,7 @@
 
 use serde::de::DeserializeOwned;
 
-use crate::{Outcome, Payload, Request, Response, Snapshot, Verdict};
+use crate::{Outcome, Payload, Request, Response, Snapshot, Verdict, records};
 
 /// What a plugin's functions return: `?` works on any error, `Err("text".into())` too. The text, with
 /// its causes, is what the user reads in the sink's status.
@@ -120,9 +120,18 @@ impl Verdict {
     /// Keeps everything.
     pub fn all() -> Self {
         Self {
+            replace: None,
             targets: None,
             rows: None,
             renames: Vec::new(),
+        }
+    }
+
+    /// Hands on a snapshot of the filter's own; see [`TablesBuilder`](crate::TablesBuilder).
+    pub fn replace(tables: records::Tables) -> Self {
+        Self {
+            replace: Some(tables),
+            ..Self::all()
         }
     }
 

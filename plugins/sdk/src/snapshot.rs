@@ -28,6 +28,7 @@ pub trait Source {
     fn protocols(&self) -> Vec<String>;
     fn methods(&self) -> Vec<String>;
     fn column(&self, name: &str) -> Option<Vec<String>>;
+    fn columns(&self) -> Vec<String>;
 }
 
 /// One interval's numbers of this node, after the sink's selection and filters.
@@ -122,6 +123,16 @@ impl<'s> Snapshot<'s> {
         self.source.column(name)
     }
 
+    /// Names of all further columns.
+    pub fn columns(&self) -> Vec<String> {
+        self.source.columns()
+    }
+
+    /// Names of all protocols that a row may have: `http/1.0`, `http/1.1`, `http/2`.
+    pub fn protocols(&self) -> &[String] {
+        self.protocols.get_or_init(|| self.source.protocols())
+    }
+
     fn row_records(&self) -> &[records::Row] {
         self.rows.get_or_init(|| self.source.rows())
     }
@@ -132,6 +143,11 @@ impl<'s> Snapshot<'s> {
 }
 
 impl<'s> Target<'s> {
+    /// The record itself, for borrows that outlive this view of it.
+    pub fn record(&self) -> &'s records::Target {
+        self.record
+    }
+
     /// Index of the target, as [`Verdict`](crate::Verdict) and [`Snapshot::column`] use it.
     pub fn index(&self) -> u32 {
         self.index
@@ -205,11 +221,7 @@ impl<'s> Row<'s> {
 
     /// `http/1.0`, `http/1.1` or `http/2`.
     pub fn protocol(&self) -> &'s str {
-        let names = self
-            .snapshot
-            .protocols
-            .get_or_init(|| self.snapshot.source.protocols());
-        &names[self.record.protocol as usize]
+        &self.snapshot.protocols()[self.record.protocol as usize]
     }
 
     /// Sum of its durations.
@@ -265,6 +277,52 @@ impl records::Target {
 }
 
 impl records::Total {
+    /// Of nothing, to add to.
+    pub fn none() -> Self {
+        Self {
+            requests: 0,
+            err4: 0,
+            err5: 0,
+            aborted: 0,
+            in_flight: 0,
+            seen: 0,
+            coverage: 1.0,
+            duration_last_ns: 0,
+            duration_sum_ns: 0,
+            duration_count: 0,
+            losses: Vec::new(),
+        }
+    }
+
+    /// Adds the counts of another target. Coverage is that of all requests together, but 0 where the other is
+    /// blind; the latest duration is the other's, unless it had none.
+    pub fn add(&mut self, other: &Self) {
+        let blind = |total: &Self| total.coverage == 0.0;
+        let blind = blind(self) || blind(other);
+        self.requests += other.requests;
+        self.err4 += other.err4;
+        self.err5 += other.err5;
+        self.aborted += other.aborted;
+        self.in_flight += other.in_flight;
+        self.seen += other.seen;
+        if other.duration_last_ns > 0 {
+            self.duration_last_ns = other.duration_last_ns;
+        }
+        self.duration_sum_ns += other.duration_sum_ns;
+        self.duration_count += other.duration_count;
+        for loss in &other.losses {
+            match self.losses.iter_mut().find(|known| known.name == loss.name) {
+                Some(known) => known.count += loss.count,
+                None => self.losses.push(loss.clone()),
+            }
+        }
+        self.coverage = match self.seen {
+            _ if blind => 0.0,
+            0 => 1.0,
+            seen => 1.0 - self.lost() as f64 / seen as f64,
+        };
+    }
+
     /// Mean duration; none before the first answer.
     pub fn duration_mean(&self) -> Option<Duration> {
         self.duration_sum_ns
@@ -346,5 +404,8 @@ impl Source for snapshots::Snapshot {
     }
     fn column(&self, name: &str) -> Option<Vec<String>> {
         self.column(name)
+    }
+    fn columns(&self) -> Vec<String> {
+        self.columns()
     }
 }

@@ -14,6 +14,7 @@
 //! assert_eq!(snapshot.targets().next().unwrap().total().requests, 7);
 //! ```
 
+mod filtered;
 mod json;
 
 use std::collections::BTreeMap;
@@ -90,5 +91,8 @@ impl Source for SnapshotData {
     }
     fn column(&self, name: &str) -> Option<Vec<String>> {
         self.columns.get(name).cloned()
+    }
+    fn columns(&self) -> Vec<String> {
+        self.columns.keys().cloned().collect()
     }
 }

@@ -7,16 +7,18 @@ use std::time::Duration;
 
 use owlk8s_discover::ApiRequests;
 use owlk8s_model::{Snapshot, Status};
-use owlk8s_plugin_host::{SinkCounters, SinkState, SinkStatus};
+use owlk8s_plugin_host::{BreakerState, SinkCounters, SinkState, SinkStatus};
 
 use crate::plugins::Plugins;
 use crate::reader::Cost;
+use crate::reload::Tally;
 
 pub(super) fn render(
     latest: Option<&Snapshot>,
     cost: &Cost,
     plugins: &Plugins,
     api_requests: Option<&ApiRequests>,
+    reloads: &Tally,
     up: Duration,
 ) -> String {
     let mut page = Page::default();
@@ -70,6 +72,7 @@ pub(super) fn render(
     if let Some(requests) = api_requests {
         kubernetes(&mut page, requests);
     }
+    reloaded(&mut page, reloads);
     page.family(
         "owlk8s_plugin_process_up",
         "gauge",
@@ -86,8 +89,74 @@ pub(super) fn render(
         &[],
         plugins.restarts(),
     );
+    sandbox(&mut page, plugins);
     sinks(&mut page, &plugins.status());
     page.0
+}
+
+fn sandbox(page: &mut Page, plugins: &Plugins) {
+    if let Some(sandbox) = plugins.sandbox() {
+        page.family(
+            "owlk8s_plugin_process_landlock_abi",
+            "gauge",
+            "ABI of the landlock that guards files from the plugin process, 0 where the kernel has none.",
+        );
+        page.sample("owlk8s_plugin_process_landlock_abi", &[], sandbox.landlock);
+    }
+    page.family(
+        "owlk8s_plugin_components_total",
+        "counter",
+        "Components that were loaded, by result: compiled, cached (compiled before), refused.",
+    );
+    let loads = plugins.loads();
+    for (result, count) in [
+        ("compiled", loads.compiled),
+        ("cached", loads.cached),
+        ("refused", loads.refused),
+    ] {
+        page.sample(
+            "owlk8s_plugin_components_total",
+            &[("result", result)],
+            count,
+        );
+    }
+}
+
+fn reloaded(page: &mut Page, reloads: &Tally) {
+    page.family(
+        "owlk8s_config_reloads_total",
+        "counter",
+        "Changed configuration files since the start, by what became of them.",
+    );
+    for (result, count) in reloads.counts() {
+        page.sample("owlk8s_config_reloads_total", &[("result", result)], count);
+    }
+    page.family(
+        "owlk8s_config_last_reload_successful",
+        "gauge",
+        "Whether the configuration file as it is now was taken.",
+    );
+    page.sample(
+        "owlk8s_config_last_reload_successful",
+        &[],
+        u8::from(reloads.is_successful()),
+    );
+    page.family(
+        "owlk8s_config_last_reload_success_timestamp_seconds",
+        "gauge",
+        "When a configuration file was last taken, the start included.",
+    );
+    page.sample(
+        "owlk8s_config_last_reload_success_timestamp_seconds",
+        &[],
+        reloads.succeeded_at(),
+    );
+    page.family(
+        "owlk8s_config_keys_needing_restart",
+        "gauge",
+        "Changed keys of the configuration that wait for a restart.",
+    );
+    page.sample("owlk8s_config_keys_needing_restart", &[], reloads.waiting());
 }
 
 fn kubernetes(page: &mut Page, requests: &ApiRequests) {
@@ -156,7 +225,7 @@ fn targets(page: &mut Page, latest: &Snapshot) {
 /// One counter of [`SinkCounters`] as a family.
 type SinkFamily = (&'static str, &'static str, fn(&SinkCounters) -> u64);
 
-const SINK_COUNTERS: [SinkFamily; 11] = [
+const SINK_COUNTERS: [SinkFamily; 13] = [
     ("windows_delivered", "Windows that arrived.", |c| {
         c.windows_delivered
     }),
@@ -164,6 +233,16 @@ const SINK_COUNTERS: [SinkFamily; 11] = [
         "gaps",
         "Windows that arrived with a gap before them: the agent had not been running.",
         |c| c.gaps,
+    ),
+    (
+        "windows_merged",
+        "Windows whose counts arrived with those of a later one.",
+        |c| c.windows_merged,
+    ),
+    (
+        "generations_refused",
+        "Configurations and plugins' files that were refused while an older generation ran on.",
+        |c| c.generations_refused,
     ),
     ("windows_dropped", "Windows that never arrived.", |c| {
         c.windows_dropped
@@ -208,6 +287,13 @@ const SINK_COUNTERS: [SinkFamily; 11] = [
     ),
 ];
 
+const BREAKER_STATES: [(BreakerState, &str); 4] = [
+    (BreakerState::Closed, "closed"),
+    (BreakerState::Open, "open"),
+    (BreakerState::HalfOpen, "half-open"),
+    (BreakerState::Quarantined, "quarantined"),
+];
+
 fn sinks(page: &mut Page, sinks: &[SinkStatus]) {
     if sinks.is_empty() {
         return;
@@ -236,6 +322,56 @@ fn sinks(page: &mut Page, sinks: &[SinkStatus]) {
             sink.last_sequence,
         );
     }
+    page.family(
+        "owlk8s_sink_limits_exceeded_total",
+        "counter",
+        "How often the sink's plugins crossed a limit.",
+    );
+    for sink in sinks {
+        for (limit, times) in &sink.limits_exceeded {
+            let labels = [("sink", sink.name.as_str()), ("limit", limit.name())];
+            page.sample("owlk8s_sink_limits_exceeded_total", &labels, times);
+        }
+    }
+    page.family(
+        "owlk8s_sink_breaker_state",
+        "gauge",
+        "1 for the state of the breaker of the sink's plugins.",
+    );
+    for sink in sinks {
+        for (state, name) in BREAKER_STATES {
+            page.sample(
+                "owlk8s_sink_breaker_state",
+                &[("sink", &sink.name), ("state", name)],
+                u8::from(sink.breaker.state == state),
+            );
+        }
+    }
+    page.family(
+        "owlk8s_sink_generation",
+        "gauge",
+        "How many generations of the sink have run.",
+    );
+    for sink in sinks {
+        page.sample(
+            "owlk8s_sink_generation",
+            &[("sink", &sink.name)],
+            sink.generation,
+        );
+    }
+    page.family(
+        "owlk8s_sink_refused",
+        "gauge",
+        "Whether the newest generation was refused, and an older one runs.",
+    );
+    for sink in sinks {
+        page.sample(
+            "owlk8s_sink_refused",
+            &[("sink", &sink.name)],
+            u8::from(sink.refused.is_some()),
+        );
+    }
+    sink_times(page, sinks);
     for (name, help, read) in SINK_COUNTERS {
         let name = format!("owlk8s_sink_{name}_total");
         page.family(&name, "counter", help);
@@ -244,6 +380,62 @@ fn sinks(page: &mut Page, sinks: &[SinkStatus]) {
         }
     }
 }
+
+/// Of one sink, with the time of each.
+fn sink_times(page: &mut Page, sinks: &[SinkStatus]) {
+    let seconds = |ns: u64| Duration::from_nanos(ns).as_secs_f64();
+    page.family(
+        "owlk8s_sink_cpu_seconds_total",
+        "counter",
+        "Processor time of the calls of the sink's plugins.",
+    );
+    for sink in sinks {
+        let cpu = seconds(sink.counters.cpu_ns);
+        page.sample(
+            "owlk8s_sink_cpu_seconds_total",
+            &[("sink", &sink.name)],
+            cpu,
+        );
+    }
+    page.family(
+        "owlk8s_sink_call_duration_seconds",
+        "summary",
+        "Elapsed time of the calls of the sink's plugins.",
+    );
+    for sink in sinks {
+        let (labels, wall) = (
+            [("sink", sink.name.as_str())],
+            seconds(sink.counters.wall_ns),
+        );
+        page.sample("owlk8s_sink_call_duration_seconds_sum", &labels, wall);
+        let calls = sink.counters.calls;
+        page.sample("owlk8s_sink_call_duration_seconds_count", &labels, calls);
+    }
+    for (name, help, read) in SINK_TIMES {
+        page.family(name, "gauge", help);
+        for sink in sinks {
+            if let Some(at) = read(sink) {
+                page.sample(name, &[("sink", &sink.name)], seconds(at));
+            }
+        }
+    }
+}
+
+/// Something that happened last at a time.
+type SinkTime = (&'static str, &'static str, fn(&SinkStatus) -> Option<u64>);
+
+const SINK_TIMES: [SinkTime; 2] = [
+    (
+        "owlk8s_sink_last_success_timestamp_seconds",
+        "When a window arrived last.",
+        |sink| sink.last_success_unix_ns,
+    ),
+    (
+        "owlk8s_sink_last_error_timestamp_seconds",
+        "When plugin or endpoint failed last.",
+        |sink| sink.last_error_unix_ns,
+    ),
+];
 
 /// Text under construction.
 #[derive(Default)]

@@ -7,11 +7,14 @@ use owlk8s_plugin_host::{PluginsConfig, SinkConfig};
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::Level;
+
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Config {
     pub(super) node: Option<String>,
     pub(super) interval: Option<Spanned<String>>,
+    pub(super) log: Level,
     pub(super) plugin_dirs: Vec<PathBuf>,
     pub(super) admin: Admin,
     pub(super) probe: Probe,

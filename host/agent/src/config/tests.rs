@@ -49,7 +49,7 @@ fn an_unknown_key_is_named_with_its_line_and_what_was_meant() {
     assert_eq!(
         refused("node = \"a\"\nintervall = \"1s\"\n"),
         "owlk8s.toml:2: unknown key \"intervall\", did you mean \"interval\"? \
-         (known here: node, interval, plugin_dirs, admin, probe, discovery, plugins, sinks)"
+         (known here: node, interval, log, plugin_dirs, admin, probe, discovery, plugins, sinks)"
     );
     assert_eq!(
         refused("\n[admin]\nport = 80\n"),

@@ -33,10 +33,10 @@ impl Lab {
             MADE.fetch_add(1, Ordering::Relaxed)
         );
         let dir = tempfile::tempdir().unwrap();
-        // nginx's workers are another user.
+        // nginx's workers are another user, and so is the process that runs plugins, which writes there.
         std::fs::set_permissions(
             dir.path(),
-            std::os::unix::fs::PermissionsExt::from_mode(0o755),
+            std::os::unix::fs::PermissionsExt::from_mode(0o777),
         )
         .unwrap();
         let lab = Self {

@@ -17,16 +17,22 @@
 
 pub mod agent;
 pub mod cni;
+pub mod grafana;
+pub mod histogram;
+pub mod influx;
 pub mod lab;
 pub mod nginx;
+pub mod prometheus;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 pub use agent::Agent;
 pub use cni::{Cni, CniPod};
+pub use influx::Influx;
 pub use lab::Lab;
 pub use nginx::Nginx;
+pub use prometheus::Prometheus;
 
 /// Asks again and again until `ask` is content; its last complaint is the failure.
 pub fn within<T>(limit: Duration, what: &str, mut ask: impl FnMut() -> Result<T, String>) -> T {

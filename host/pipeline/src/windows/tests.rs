@@ -69,6 +69,83 @@ fn window_covers_all_since_the_last_acknowledged_one() {
 }
 
 #[test]
+fn until_one_arrives_a_window_covers_all_that_were_offered() {
+    let mut windows = Windows::new(Mode::Delta, 1);
+    let mut start_and_merged = |sequence| {
+        offer(&mut windows, sequence, sequence * 10);
+        let attempt = windows.take().expect("one waits");
+        let covered = (attempt.window.start, attempt.window.merged);
+        assert_eq!(requests(&attempt), sequence * 10);
+        windows.abandon(attempt);
+        covered
+    };
+    let start = UnixNanos(4_000_000_000);
+    assert_eq!(start_and_merged(5), (start, 1));
+    assert_eq!(start_and_merged(6), (start, 2));
+    assert_eq!(start_and_merged(8), (start, 4));
+}
+
+#[test]
+fn mode_that_becomes_delta_counts_from_the_last_acknowledged_window() {
+    let mut windows = Windows::new(Mode::EveryWindow, 3);
+    offer(&mut windows, 1, 10);
+    let first = windows.take().expect("one waits");
+    windows.acknowledge(&first);
+    offer(&mut windows, 2, 15);
+    let held = windows.take().expect("one waits");
+    offer(&mut windows, 3, 30);
+    windows.put_back(held);
+    windows.change(Mode::Delta, 3);
+    let delta = windows.take().expect("one waits");
+    assert_eq!(delta.snapshot.temporality, Temporality::Delta);
+    assert_eq!(
+        (delta.window.merged, requests(&delta), windows.dropped()),
+        (2, 20, 0)
+    );
+}
+
+#[test]
+fn window_that_is_put_back_comes_first_and_delta_loses_none_on_its_way_to_every_window() {
+    let mut windows = Windows::new(Mode::Delta, 1);
+    offer(&mut windows, 1, 10);
+    let held = windows.take().expect("one waits");
+    windows.put_back(held);
+    windows.change(Mode::EveryWindow, 2);
+    offer(&mut windows, 2, 20);
+    let taken: Vec<(u64, u64)> = std::iter::from_fn(|| windows.take())
+        .map(|attempt| (attempt.window.sequence, requests(&attempt)))
+        .collect();
+    assert_eq!((taken, windows.dropped()), (vec![(1, 10), (2, 20)], 0));
+    windows.change(Mode::Latest, 2);
+    assert!(!windows.is_waiting());
+}
+
+#[test]
+fn smaller_queue_drops_its_oldest_counted() {
+    let mut windows = Windows::new(Mode::EveryWindow, 3);
+    for sequence in 1..=3 {
+        offer(&mut windows, sequence, sequence);
+    }
+    windows.change(Mode::EveryWindow, 1);
+    let left = windows.take().expect("one waits").window.sequence;
+    assert_eq!((left, windows.dropped()), (3, 2));
+}
+
+#[test]
+fn rehearsal_has_the_temporality_of_its_mode_and_all_counts() {
+    let window = Arc::new(snapshot(4, vec![target("a", 7)]));
+    for (mode, temporality) in [
+        (Mode::Latest, Temporality::Cumulative),
+        (Mode::EveryWindow, Temporality::Cumulative),
+        (Mode::Delta, Temporality::Delta),
+    ] {
+        let attempt = Attempt::rehearsal(mode, Arc::clone(&window));
+        assert_eq!(attempt.snapshot.temporality, temporality);
+        assert_eq!((requests(&attempt), attempt.window), (7, window.window));
+    }
+}
+
+#[test]
 fn resumed_sink_skips_what_it_had_and_counts_the_gap() {
     let mut windows = Windows::new(Mode::EveryWindow, 8);
     windows.resume(

@@ -1,4 +1,5 @@
 use std::os::unix::net::UnixStream as StdUnixStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 use owlk8s_model::Snapshot;
@@ -8,19 +9,22 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{debug, error, info, warn};
 
-use super::memory::Memory;
+use super::memory::{Memory, Orders};
 use super::supervisor::chain;
 use super::views::Views;
+use crate::crash::{CrashReport, now};
 use crate::frames::{
-    self, Configure, FrameError, Hello, Level, PROTOCOL, TO_AGENT_MAX, TO_CHILD_MAX, ToAgent,
-    ToChild,
+    self, FrameError, Hello, Level, PROTOCOL, TO_AGENT_MAX, TO_CHILD_MAX, ToAgent, ToChild,
 };
 use crate::guest::printable;
+use crate::status::SandboxStatus;
 
 /// For the hello of a new process.
 const HELLO_PATIENCE: Duration = Duration::from_secs(10);
 /// It reports each second; silent for so long, it is stuck.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
+/// For the sinks of a process that is started anew to deliver what waits.
+const SEAL_ANEW: Duration = Duration::from_secs(5);
 /// Of a log line from a process that is not trusted.
 const LINE_MAX: usize = 8 << 10;
 
@@ -28,9 +32,6 @@ const LINE_MAX: usize = 8 << 10;
 pub(super) struct Connection<'a> {
     pub(super) memory: &'a Memory,
     pub(super) drain: watch::Receiver<Option<Duration>>,
-    pub(super) configure: Configure,
-    /// What each sink may see: nothing else is sent.
-    pub(super) views: Views,
 }
 
 impl Connection<'_> {
@@ -75,31 +76,36 @@ impl Connection<'_> {
         }
     }
 
-    /// Its configuration, what it goes on from, then every window, and at last the drain.
-    async fn feed(self, to: &mut OwnedWriteHalf) -> Result<(), FrameError> {
-        let mut drain = self.drain;
-        frames::write(
-            to,
-            &ToChild::Configure(Box::new(self.configure)),
-            TO_CHILD_MAX,
-        )
-        .await?;
-        let start = self.memory.start();
-        for base in start.bases {
-            if let Some(base) = self.views.cut_base(base) {
-                frames::write(to, &ToChild::Base(Box::new(base)), TO_CHILD_MAX).await?;
-            }
-        }
+    /// Its configuration, what it goes on from, then every window, a changed configuration between two of
+    /// them, and at last the drain.
+    async fn feed(&self, to: &mut OwnedWriteHalf) -> Result<(), FrameError> {
+        let mut drain = self.drain.clone();
+        let first = self.memory.orders(true);
+        let mut configured = first.revision;
         let mut sent = None;
-        for snapshot in start.windows {
+        let windows = order(to, first).await?;
+        for snapshot in windows {
             sent = Some(snapshot.window.sequence);
-            send(&self.views, to, &snapshot).await?;
+            send(&self.memory.views(), to, &snapshot).await?;
         }
         loop {
             let offered = self.memory.offered.notified();
             while let Some(snapshot) = self.memory.after(sent) {
                 sent = Some(snapshot.window.sequence);
-                send(&self.views, to, &snapshot).await?;
+                send(&self.memory.views(), to, &snapshot).await?;
+            }
+            // After them: what leaves has had all that was offered before.
+            if self.memory.revision() != configured {
+                if self.memory.seal_anew() {
+                    info!(
+                        "plugin process is started anew: the configuration reaches further than it was sealed for"
+                    );
+                    return frames::write(to, &ToChild::Drain { within: SEAL_ANEW }, TO_CHILD_MAX)
+                        .await;
+                }
+                let orders = self.memory.orders(false);
+                configured = orders.revision;
+                order(to, orders).await?;
             }
             let within = *drain.borrow_and_update();
             if let Some(within) = within {
@@ -110,6 +116,28 @@ impl Connection<'_> {
                 _ = drain.changed() => {}
             }
         }
+    }
+}
+
+/// What to run, with what it is tried on before, and what it goes on from behind. The windows that follow.
+async fn order(to: &mut OwnedWriteHalf, orders: Orders) -> Result<Vec<Arc<Snapshot>>, FrameError> {
+    for (sink, snapshot) in orders.samples {
+        let sample = ToChild::Sample { sink, snapshot };
+        too_large_is_left_out(frames::write(to, &sample, TO_CHILD_MAX).await)?;
+    }
+    let configure = ToChild::Configure(Box::new(orders.configure));
+    frames::write(to, &configure, TO_CHILD_MAX).await?;
+    for base in orders.bases {
+        frames::write(to, &ToChild::Base(Box::new(base)), TO_CHILD_MAX).await?;
+    }
+    Ok(orders.windows)
+}
+
+/// As a window of that size is.
+fn too_large_is_left_out(written: Result<(), FrameError>) -> Result<(), FrameError> {
+    match written {
+        Err(FrameError::TooLarge(..) | FrameError::Encode(_)) => Ok(()),
+        other => other,
     }
 }
 
@@ -162,10 +190,31 @@ async fn listen(memory: &Memory, from: &mut OwnedReadHalf) -> Result<(), String>
                 level,
                 message,
             } => log(&sink, level, &printable(&message, LINE_MAX)),
+            ToAgent::Sealed(status) => sealed(memory, status),
+            ToAgent::Unfit(why) => {
+                let why = printable(&why, LINE_MAX);
+                return Err(format!("it does not dare to run plugins: {why}"));
+            }
+            ToAgent::Crash { report } => match CrashReport::received(&report) {
+                Ok(report) => memory.crashed(report),
+                Err(why) => warn!(why, "a crash report of the plugin process is left out"),
+            },
+            ToAgent::CrashAgain { sink, plugin } => memory.crashed_again(&sink, &plugin, now()),
+            ToAgent::Gone(sink) => memory.left(&sink),
             ToAgent::Drained => return Ok(()),
             ToAgent::Hello(_) => return Err("it said hello twice".to_owned()),
         }
     }
+}
+
+fn sealed(memory: &Memory, status: SandboxStatus) {
+    let (user, landlock) = (status.user, status.landlock);
+    info!(user, landlock_abi = landlock, "plugin process is sealed");
+    for weakness in &status.weaknesses {
+        let weakness = printable(weakness, LINE_MAX);
+        warn!("plugin process is sealed less than it could be: {weakness}");
+    }
+    memory.sealed(status);
 }
 
 fn log(sink: &str, level: Level, message: &str) {

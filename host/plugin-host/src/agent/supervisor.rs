@@ -1,4 +1,3 @@
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -6,12 +5,11 @@ use owlk8s_pipeline::Backoff;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
+use super::Program;
 use super::connection::Connection;
+use super::loader::Loader;
 use super::memory::Memory;
 use super::process::Process;
-use super::views::Views;
-use super::{HostOptions, Program};
-use crate::frames::Configure;
 
 /// Between two starts: the first is quick, for a process that ran well before.
 const RESTART: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
@@ -23,8 +21,8 @@ const EXIT_PATIENCE: Duration = Duration::from_secs(1);
 /// Keeps one plugin process running until the drain.
 pub(super) struct Supervisor {
     pub(super) memory: Arc<Memory>,
-    pub(super) plugin_dirs: Vec<PathBuf>,
-    pub(super) options: HostOptions,
+    pub(super) loader: Arc<Loader>,
+    pub(super) program: Program,
     pub(super) drain: watch::Receiver<Option<Duration>>,
 }
 
@@ -33,9 +31,14 @@ impl Supervisor {
         let mut backoff = Backoff::new(RESTART.0, RESTART.1);
         loop {
             let began = Instant::now();
-            let reason = self.one_life(&self.options.program).await;
+            let reason = self.one_life().await;
             if self.draining() {
                 return;
+            }
+            if self.memory.is_to_be_sealed_anew() {
+                self.memory
+                    .gone("the plugin process is started anew for the new configuration");
+                continue;
             }
             if began.elapsed() >= WELL_AFTER {
                 backoff.reset();
@@ -56,8 +59,8 @@ impl Supervisor {
     }
 
     /// Why it ended.
-    async fn one_life(&self, program: &Program) -> String {
-        let (mut process, socket) = match Process::spawn(program) {
+    async fn one_life(&self) -> String {
+        let (mut process, sockets) = match Process::of_plugins(&self.program) {
             Ok(started) => started,
             Err(error) => return chain(&error),
         };
@@ -66,12 +69,16 @@ impl Supervisor {
         let connection = Connection {
             memory: &self.memory,
             drain: self.drain.clone(),
-            configure: self.configure(),
-            views: Views::of(&self.options.sinks, &self.options.plugins.ceiling),
         };
-        match connection.run(socket).await {
+        let loads = Arc::clone(&self.loader).serve(sockets.control);
+        let ended = tokio::select! {
+            ended = connection.run(sockets.frames) => ended,
+            // A process that closes this end is at its end, and its connection says how.
+            Err(error) = loads => Err(format!("cannot hear what it asks for: {error}")),
+        };
+        match ended {
             Ok(()) => self.drained(&mut process).await,
-            Err(reason) => ended(&mut process, reason).await,
+            Err(reason) => end(&mut process, reason).await,
         }
     }
 
@@ -89,25 +96,12 @@ impl Supervisor {
         }
         "drained".to_owned()
     }
-
-    fn configure(&self) -> Configure {
-        Configure {
-            sinks: serde_json::to_string(&self.options.sinks)
-                .unwrap_or_else(|_| unreachable!("a sink's configuration has string keys only")),
-            ceiling: serde_json::to_string(&self.options.plugins.ceiling)
-                .unwrap_or_else(|_| unreachable!("a ceiling has string keys only")),
-            plugin_dirs: self.plugin_dirs.clone(),
-            secrets: self.options.secrets.clone(),
-            first: self.memory.first(),
-            resume: self.memory.resume(),
-        }
-    }
 }
 
 /// How the process ended whose connection did; one that lives on without it is killed.
-async fn ended(process: &mut Process, reason: String) -> String {
+async fn end(process: &mut Process, reason: String) -> String {
     match tokio::time::timeout(EXIT_PATIENCE, process.exited()).await {
-        Ok(Ok(status)) => format!("plugin process ended ({status})"),
+        Ok(Ok(ended)) => format!("plugin process ended ({})", ended.status),
         Ok(Err(error)) => format!("plugin process is lost ({error})"),
         Err(_) => {
             process.kill();
@@ -117,7 +111,8 @@ async fn ended(process: &mut Process, reason: String) -> String {
     }
 }
 
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

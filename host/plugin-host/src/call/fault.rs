@@ -2,23 +2,19 @@ use std::time::Duration;
 
 use thiserror::Error;
 use wasmtime::Trap;
+use wasmtime::component::ResourceTableError;
 
-use crate::config::{Limits, Size};
+use super::hooks::Crossed;
+use crate::config::{Limit, Limits};
 use crate::guest::printable;
-use crate::metered::Stopped;
 
 /// How a call ended that gave no answer: the plugin's fault, never the endpoint's. The plugin's name
 /// comes before it where it is shown.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) enum Fault {
-    #[error("was stopped: it used the processor for {} (limits.cpu)", humantime(*.0))]
-    Cpu(Duration),
-    #[error("was stopped: it took {} (limits.wall)", humantime(*.0))]
-    Wall(Duration),
-    #[error("wanted more memory than {0} (limits.memory){1}")]
-    Memory(Size, String),
-    #[error("made more output than {0} (limits.output)")]
-    Output(Size),
+    /// Over a limit; the text names it, its value and its line in the configuration.
+    #[error("{1}")]
+    Limit(Limit, String),
     #[error("panicked: {0}")]
     Panicked(String),
     #[error("trapped: {0}")]
@@ -33,31 +29,57 @@ pub(crate) enum Fault {
 const TEXT_MAX: usize = 500;
 
 impl Fault {
-    /// From a trap, what the guest wrote before it, and whether it was refused memory.
+    /// Over `limit`; `wall` is the time that this kind of plugin has.
+    pub(super) fn over(limit: Limit, limits: &Limits, wall: Duration) -> Self {
+        let value = limits.value(limit);
+        let text = match limit {
+            Limit::Memory => format!("wanted more memory than {value}"),
+            Limit::TableElements => format!("wanted a table of more than {value} elements"),
+            Limit::Instances => format!("has more than {value} core instances"),
+            Limit::Tables => format!("has more than {value} tables"),
+            Limit::Memories => format!("has more than {value} memories"),
+            Limit::Stack => format!("recursed deeper than its stack of {value}"),
+            Limit::Cpu => format!("was stopped: it used the processor for {value}"),
+            Limit::Wall => format!("was stopped: it took {}", humantime::format_duration(wall)),
+            Limit::Output => format!("made more output than {value}"),
+            Limit::Payloads => format!("made more than {value} payloads"),
+            Limit::HostCalls => format!("called the host more than {value} times"),
+            Limit::Handles => format!("held more than {value} handles"),
+            Limit::CpuWarn | Limit::State | Limit::LogLines | Limit::LogLine | Limit::Stdio => {
+                unreachable!("{} ends no call", limit.name())
+            }
+        };
+        let key = if limit == Limit::Stack {
+            "and that is fixed".to_owned()
+        } else {
+            format!("limits.{}", limit.name())
+        };
+        Self::Limit(limit, format!("{text} ({key})"))
+    }
+
+    /// From a trap, what the guest wrote before it, and what it was refused.
     pub(super) fn of_trap(
         error: &wasmtime::Error,
-        output: &str,
-        refused_memory: bool,
+        wrote: &str,
+        refused: Option<Limit>,
         limits: &Limits,
+        wall: Duration,
     ) -> Self {
-        let wrote = printable(output.trim(), TEXT_MAX);
-        if refused_memory {
-            let text = if wrote.is_empty() {
-                String::new()
-            } else {
-                format!(": {wrote}")
+        let wrote = printable(wrote.trim(), TEXT_MAX);
+        let limit = crossed(error).or(refused);
+        if let Some(limit) = limit {
+            return match Self::over(limit, limits, wall) {
+                Self::Limit(limit, text) if !wrote.is_empty() => {
+                    Self::Limit(limit, format!("{text}: {wrote}"))
+                }
+                fault => fault,
             };
-            return Self::Memory(limits.memory, text);
         }
-        let trap = format!("{error:#}");
-        // wasmtime has no type for it: "too many bytes transferred from guest to host".
-        if trap.contains("fuel allocated for hostcalls") {
-            return Self::Output(limits.output);
-        }
+        let root = error.root_cause().to_string();
         match error.downcast_ref::<Trap>() {
             Some(Trap::UnreachableCodeReached) if !wrote.is_empty() => Self::Panicked(wrote),
             Some(trap) => Self::Trapped(with_words(&trap.to_string(), &wrote)),
-            None => Self::Trapped(with_words(&printable(&trap, TEXT_MAX), &wrote)),
+            None => Self::Trapped(with_words(&printable(&root, TEXT_MAX), &wrote)),
         }
     }
 
@@ -70,12 +92,32 @@ impl Fault {
     }
 }
 
-impl From<Stopped> for Fault {
-    fn from(stopped: Stopped) -> Self {
-        match stopped {
-            Stopped::Cpu(max) => Self::Cpu(max),
-            Stopped::Wall(max) => Self::Wall(max),
-        }
+/// The limit that an error of wasmtime speaks of.
+fn crossed(error: &wasmtime::Error) -> Option<Limit> {
+    if let Some(Crossed(limit)) = error.downcast_ref() {
+        return Some(*limit);
+    }
+    if let Some(ResourceTableError::Full) = error.downcast_ref() {
+        return Some(Limit::Handles);
+    }
+    if let Some(Trap::StackOverflow) = error.downcast_ref() {
+        return Some(Limit::Stack);
+    }
+    // wasmtime has no types for these.
+    let root = error.root_cause().to_string();
+    let says = |words: &str| root.contains(words);
+    if says("fuel allocated for hostcalls") {
+        Some(Limit::Output)
+    } else if says("store handle limit exceeded") || says("resource table has no free keys") {
+        Some(Limit::Handles)
+    } else if says("resource limit exceeded: instance count") {
+        Some(Limit::Instances)
+    } else if says("resource limit exceeded: table count") {
+        Some(Limit::Tables)
+    } else if says("resource limit exceeded: memory count") {
+        Some(Limit::Memories)
+    } else {
+        None
     }
 }
 
@@ -85,8 +127,4 @@ fn with_words(trap: &str, wrote: &str) -> String {
     } else {
         format!("{trap}; it wrote: {wrote}")
     }
-}
-
-fn humantime(duration: Duration) -> String {
-    format!("{duration:?}")
 }

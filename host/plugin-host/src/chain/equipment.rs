@@ -2,30 +2,41 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use crate::authority::{Asker, Ceiling, decide};
+use crate::authority::{Asker, Ceiling, check_config, decide};
 use crate::call::Ask;
 use crate::config::{PluginConfig, SinkConfig};
 use crate::desk::Desk;
+use crate::endpoints::Secrets;
 use crate::frames::Level;
 use crate::guest::{GuestTime, World};
+use crate::outbound::{Network, Outbound};
 use crate::plugin::Plugin;
 use crate::status::PluginKind;
 
 /// What one plugin of a sink was given, as its authority says.
 pub(super) struct Equipment {
     kind: PluginKind,
+    outbound: Arc<Outbound>,
     columns: Arc<[String]>,
     /// Of its randomness, up to the window.
     seed: Sha256,
 }
 
+/// What decides on a sink's authority beside its plugins.
+#[derive(Clone, Copy)]
+pub(crate) struct Bounds<'a> {
+    pub(crate) ceiling: &'a Ceiling,
+    pub(crate) secrets: &'a Secrets,
+}
+
 impl Equipment {
-    /// Decide what `plugin` may do in `sink`, and tell it, before any of its code runs. The error says what a person has to do.
+    /// Decide what `plugin` may do in `sink`, tell it, and check its config, all before any of its code
+    /// runs. The error says what a person has to do.
     pub(super) fn of(
         plugin: &mut Plugin,
         config: &PluginConfig,
         sink: &SinkConfig,
-        ceiling: &Ceiling,
+        bounds: Bounds<'_>,
         desk: &Desk,
     ) -> Result<Self, String> {
         let kind = plugin.kind();
@@ -35,7 +46,7 @@ impl Equipment {
             manifest: plugin.manifest.as_ref(),
             config,
         };
-        let decision = decide(&asker, sink, ceiling)?;
+        let decision = decide(&asker, sink, bounds.ceiling)?;
         let name = &plugin.name;
         let authority = decision.authority;
         desk.log(
@@ -45,8 +56,20 @@ impl Equipment {
         for notice in decision.notices {
             desk.log(Level::Warn, notice);
         }
+        if let Some(schema) = plugin.manifest.as_ref().and_then(|it| it.config.as_ref()) {
+            check_config(name, schema, config)?;
+        }
+        let outbound = Outbound::new(
+            name,
+            kind,
+            &authority,
+            &sink.grant,
+            bounds.secrets,
+            desk.clone(),
+        )?;
         let equipment = Self {
             kind,
+            outbound: Arc::new(outbound),
             columns: authority.columns.clone().into(),
             seed: Sha256::new()
                 .chain_update(&sink.name)
@@ -60,9 +83,9 @@ impl Equipment {
     /// What the plugin finds around it in one call. Only an exporter sees the node's clock and chance: what
     /// the others make is fixed by the window.
     pub(super) fn world(&self, ask: &Ask) -> World {
-        let window = match ask {
-            Ask::Run(tables, _) => (tables.end_unix_ns(), tables.sequence()),
-            Ask::Validate => (0, 0),
+        let (open, window) = match ask {
+            Ask::Run(tables, _) => (true, (tables.end_unix_ns(), tables.sequence())),
+            Ask::Validate => (false, (0, 0)),
         };
         let seed = self
             .seed
@@ -75,6 +98,7 @@ impl Equipment {
                 _ => GuestTime::Frozen(window.0),
             },
             seed: seed.finalize().into(),
+            network: Network::new(&self.outbound, open),
             columns: Arc::clone(&self.columns),
         }
     }

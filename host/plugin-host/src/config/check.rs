@@ -168,6 +168,39 @@ fn check_limits(sink: &SinkConfig, problem: &mut impl FnMut(&str, String)) {
             );
         }
     }
+    let host_calls = usize::try_from(limits.host_calls).unwrap_or(usize::MAX);
+    for (name, number, least) in [
+        ("table_elements", limits.table_elements, 1_000),
+        ("instances", limits.instances, 10),
+        ("tables", limits.tables, 10),
+        ("memories", limits.memories, 10),
+        ("payloads", limits.payloads, 1),
+        ("host_calls", host_calls, 100),
+        ("handles", limits.handles, 100),
+    ] {
+        if number < least {
+            problem(
+                &format!("limits.{name}"),
+                format!("{number} is too few; {least} is the least"),
+            );
+        }
+    }
+    let breaker = &sink.breaker;
+    if breaker.faults == 0 {
+        problem(
+            "breaker.faults",
+            "0 would never call the plugin; the default is 3".to_owned(),
+        );
+    }
+    if breaker.first.is_zero() || breaker.first > breaker.max {
+        problem(
+            "breaker.first",
+            format!(
+                "must be above 0 and up to breaker.max = {:?}; the default is 5s",
+                breaker.max
+            ),
+        );
+    }
     if limits.cpu.is_zero() {
         problem(
             "limits.cpu",

@@ -53,6 +53,14 @@ pub struct SinkPaths {
 }
 
 impl Endpoint {
+    /// What a listener answers.
+    pub(crate) fn serve_path(&self) -> Option<&str> {
+        match self {
+            Self::Serve(serve) => Some(&serve.path),
+            _ => None,
+        }
+    }
+
     /// As `kind` in the file.
     pub fn kind(&self) -> &'static str {
         match self {

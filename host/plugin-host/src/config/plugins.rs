@@ -15,13 +15,18 @@ pub struct PluginsConfig {
     pub cache_dir: PathBuf,
     /// Acknowledged positions and plugins' states are kept here; empty: they end with the agent.
     pub state_dir: PathBuf,
-    /// For the compilation of one component.
+    /// Of all that is kept there; what was used last stays.
+    pub cache_size: Size,
+    /// For the compilation of one component, of processor time.
     #[serde(with = "humantime_serde")]
     pub compile_time: Duration,
     /// The same, of address space.
     pub compile_memory: Size,
     /// Of one component's file.
     pub component_size: Size,
+    /// The user, and the group of that number, that the plugin process becomes where the agent may change it; it
+    /// must be able to read the secrets and to write the files that endpoints name.
+    pub user: u32,
     /// Plugins and filters of all sinks that are enabled.
     pub max: usize,
     /// What no sink goes beyond, whatever it grants.
@@ -33,16 +38,20 @@ impl Default for PluginsConfig {
         Self {
             cache_dir: "/var/cache/owlk8s".into(),
             state_dir: "/var/lib/owlk8s".into(),
+            cache_size: Size(512 << 20),
             compile_time: Duration::from_secs(60),
             compile_memory: Size(1 << 30),
             // A Python guest has some 40 MB.
             component_size: Size(64 << 20),
+            user: NOBODY,
             max: 32,
             ceiling: Ceiling::default(),
         }
     }
 }
 
+/// `nobody`: owns nothing. It needs no entry in `/etc/passwd`.
+const NOBODY: u32 = 65534;
 /// A compiler with less cannot even begin.
 const COMPILE_MEMORY_MIN: Size = Size(64 << 20);
 

@@ -46,7 +46,7 @@ impl File {
     pub(super) fn open(config: &FileEndpoint) -> Result<Self, String> {
         let log = Log::open(config).map_err(|error| {
             let path = config.path.display();
-            format!("cannot open {path} for writing: {error} (its directory must exist and be writable without capabilities)")
+            format!("cannot open {path} for writing: {error} (its directory must exist, and the user of plugins.user must be able to write in it)")
         })?;
         Ok(Self {
             config: config.clone(),

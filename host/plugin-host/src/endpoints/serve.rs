@@ -21,6 +21,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use super::tls;
@@ -45,7 +46,8 @@ pub(crate) trait Ask: Send + Sync {
 
 /// A bound address.
 pub(crate) struct Listener {
-    listener: TcpListener,
+    endpoint: String,
+    listener: Arc<TcpListener>,
     address: SocketAddr,
     config: ServeEndpoint,
     tls: Option<tls::Server>,
@@ -53,7 +55,7 @@ pub(crate) struct Listener {
 
 impl Listener {
     /// The error says what a person has to do.
-    pub(crate) async fn bind(config: &ServeEndpoint) -> Result<Self, String> {
+    pub(crate) async fn bind(endpoint: &str, config: &ServeEndpoint) -> Result<Self, String> {
         let listen = config.listen;
         let fail = |error: std::io::Error| {
             let remedy = match error.kind() {
@@ -70,13 +72,25 @@ impl Listener {
             };
             format!("cannot listen on {listen}: {error} ({remedy})")
         };
+        let listener = TcpListener::bind(listen).await.map_err(fail)?;
+        Self::on(endpoint, config, Arc::new(listener))
+    }
+
+    /// With a socket that is open already. Two may accept from one: each connection goes to either.
+    pub(crate) fn on(
+        endpoint: &str,
+        config: &ServeEndpoint,
+        listener: Arc<TcpListener>,
+    ) -> Result<Self, String> {
         let tls = match (&config.cert_file, &config.key_file) {
             (Some(cert), Some(key)) => Some(tls::Server::new(cert, key)?),
             _ => None,
         };
-        let listener = TcpListener::bind(listen).await.map_err(fail)?;
-        let address = listener.local_addr().map_err(fail)?;
+        let address = listener
+            .local_addr()
+            .map_err(|error| format!("cannot listen on {}: {error}", config.listen))?;
         Ok(Self {
+            endpoint: endpoint.to_owned(),
             listener,
             address,
             config: config.clone(),
@@ -84,17 +98,36 @@ impl Listener {
         })
     }
 
+    /// The endpoint's name.
+    pub(crate) fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// As configured.
+    pub(crate) fn listen(&self) -> SocketAddr {
+        self.config.listen
+    }
+
+    /// To go on with.
+    pub(crate) fn socket(&self) -> Arc<TcpListener> {
+        Arc::clone(&self.listener)
+    }
+
     /// As bound: with the port that the system chose where 0 was configured.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Answer until dropped.
-    pub(crate) async fn run(mut self, responder: Arc<dyn Ask>) {
+    /// Answer until `stop` turns true. Connections that were accepted by then go on.
+    pub(crate) async fn run(mut self, responder: Arc<dyn Ask>, mut stop: watch::Receiver<bool>) {
         let room = Room::new(self.config.connections);
         let path: Arc<str> = self.config.path.as_str().into();
         loop {
-            match self.listener.accept().await {
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                _ = stop.wait_for(|stop| *stop) => return,
+            };
+            match accepted {
                 Ok((stream, _)) => {
                     let place = room.enter().await;
                     let tls = self

@@ -24,9 +24,9 @@ fn stamp<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Stamp {
 
 /// Files of a client. Without `ca` the system's authorities are trusted.
 #[derive(Clone, Default)]
-pub(super) struct ClientFiles {
-    pub(super) ca: Option<PathBuf>,
-    pub(super) cert_and_key: Option<(PathBuf, PathBuf)>,
+pub(crate) struct ClientFiles {
+    pub(crate) ca: Option<PathBuf>,
+    pub(crate) cert_and_key: Option<(PathBuf, PathBuf)>,
 }
 
 impl ClientFiles {
@@ -37,7 +37,7 @@ impl ClientFiles {
 }
 
 /// A client's side, kept up to date with its files.
-pub(super) struct Client {
+pub(crate) struct Client {
     files: ClientFiles,
     field: &'static str,
     stamp: Stamp,
@@ -46,7 +46,7 @@ pub(super) struct Client {
 
 impl Client {
     /// `field` is what asks for the system's authorities, for the error when there are none.
-    pub(super) fn new(files: ClientFiles, field: &'static str) -> Result<Self, String> {
+    pub(crate) fn new(files: ClientFiles, field: &'static str) -> Result<Self, String> {
         Ok(Self {
             stamp: files.stamp(),
             config: Arc::new(client(&files, field)?),
@@ -56,7 +56,7 @@ impl Client {
     }
 
     /// As the files are now; the same one while they do not change.
-    pub(super) fn current(&mut self) -> Arc<ClientConfig> {
+    pub(crate) fn current(&mut self) -> Arc<ClientConfig> {
         let stamp = self.files.stamp();
         if stamp != self.stamp
             && let Ok(config) = client(&self.files, self.field)

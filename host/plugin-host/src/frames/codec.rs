@@ -1,4 +1,4 @@
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read as _};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -46,6 +46,30 @@ pub(crate) async fn write<T: Serialize>(
     to.write_all(&encode(value, max)?).await.map_err(of_write)
 }
 
+/// As [`write`], for a process that has no runtime yet.
+pub(crate) fn write_blocking<T: Serialize>(
+    to: &mut impl std::io::Write,
+    value: &T,
+    max: usize,
+) -> Result<(), FrameError> {
+    to.write_all(&encode(value, max)?).map_err(of_write)
+}
+
+/// As [`read`], for a process that has no runtime yet.
+pub(crate) fn read_blocking<T: DeserializeOwned>(
+    from: &mut impl std::io::Read,
+    max: usize,
+) -> Result<T, FrameError> {
+    let mut head = [0; HEAD];
+    from.read_exact(&mut head).map_err(of_read)?;
+    let length = length(head, max)?;
+    let mut body = Vec::new();
+    from.take(length as u64)
+        .read_to_end(&mut body)
+        .map_err(of_read)?;
+    decode(&body, length)
+}
+
 /// The next value. Not cancel safe: a reader is a task of its own.
 pub(crate) async fn read<T: DeserializeOwned>(
     from: &mut (impl AsyncRead + Unpin),
@@ -53,18 +77,27 @@ pub(crate) async fn read<T: DeserializeOwned>(
 ) -> Result<T, FrameError> {
     let mut head = [0; HEAD];
     from.read_exact(&mut head).await.map_err(of_read)?;
-    let length = u32::from_le_bytes(head) as usize;
-    if length > max {
-        return Err(FrameError::TooLarge(length, max));
-    }
+    let length = length(head, max)?;
     // Grows with what really comes: the length alone makes nobody allocate.
     let mut body = Vec::new();
     let mut limited = from.take(length as u64);
     limited.read_to_end(&mut body).await.map_err(of_read)?;
+    decode(&body, length)
+}
+
+fn length(head: [u8; HEAD], max: usize) -> Result<usize, FrameError> {
+    let length = u32::from_le_bytes(head) as usize;
+    if length > max {
+        return Err(FrameError::TooLarge(length, max));
+    }
+    Ok(length)
+}
+
+fn decode<T: DeserializeOwned>(body: &[u8], length: usize) -> Result<T, FrameError> {
     if body.len() < length {
         return Err(FrameError::Closed);
     }
-    postcard::from_bytes(&body).map_err(FrameError::Decode)
+    postcard::from_bytes(body).map_err(FrameError::Decode)
 }
 
 /// A peer that ends with something unread resets the connection; it is as gone as one that closed it.
@@ -83,87 +116,4 @@ fn of_write(error: std::io::Error) -> FrameError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::frames::{Attempting, Configure, Hello, SinkReport, TO_AGENT_MAX, ToAgent, ToChild};
-    use crate::{SinkConfig, SinkStatus};
-    use proptest::prelude::*;
-
-    fn block_on<F: Future>(future: F) -> F::Output {
-        tokio::runtime::Builder::new_current_thread()
-            .build()
-            .unwrap()
-            .block_on(future)
-    }
-
-    fn decode<T: DeserializeOwned>(mut bytes: &[u8], max: usize) -> Result<T, FrameError> {
-        block_on(read(&mut bytes, max))
-    }
-
-    fn report() -> ToAgent {
-        let sink: SinkConfig =
-            serde_json::from_str(r#"{"name": "log", "plugin": "simple-log"}"#).unwrap();
-        ToAgent::Report(vec![SinkReport {
-            status: SinkStatus::starting(&sink),
-            attempting: Some(Attempting {
-                sequence: 3,
-                ..Attempting::default()
-            }),
-            acknowledged: None,
-            states: vec![vec![1, 2], vec![]],
-        }])
-    }
-
-    #[test]
-    fn frames_come_out_as_they_went_in() {
-        let frame = encode(&report(), TO_AGENT_MAX).unwrap();
-        assert_eq!(decode::<ToAgent>(&frame, TO_AGENT_MAX).unwrap(), report());
-        let configure = Configure {
-            sinks: "[]".to_owned(),
-            ..Configure::default()
-        };
-        let frame = encode(&ToChild::Configure(Box::new(configure)), 1000).unwrap();
-        assert!(
-            matches!(decode::<ToChild>(&frame, 1000).unwrap(), ToChild::Configure(c) if c.sinks == "[]")
-        );
-    }
-
-    #[test]
-    fn cut_and_oversized_frames_are_told_apart() {
-        let frame = encode(&report(), TO_AGENT_MAX).unwrap();
-        assert!(matches!(
-            decode::<ToAgent>(&frame[..frame.len() - 1], TO_AGENT_MAX),
-            Err(FrameError::Closed)
-        ));
-        assert!(matches!(
-            decode::<ToAgent>(&frame, 8),
-            Err(FrameError::TooLarge(_, 8))
-        ));
-        assert!(matches!(
-            encode(&report(), 8),
-            Err(FrameError::TooLarge(_, 8))
-        ));
-        assert!(matches!(decode::<Hello>(&[], 8), Err(FrameError::Closed)));
-    }
-
-    proptest! {
-        #[test]
-        fn random_bytes_never_panic_and_never_allocate_by_their_length_alone(bytes: Vec<u8>) {
-            let _ = decode::<ToAgent>(&bytes, TO_AGENT_MAX);
-            let _ = decode::<ToChild>(&bytes, crate::frames::TO_CHILD_MAX);
-            let mut framed = u32::try_from(bytes.len()).unwrap().to_le_bytes().to_vec();
-            framed.extend_from_slice(&bytes);
-            let _ = decode::<ToAgent>(&framed, TO_AGENT_MAX);
-            let _ = decode::<ToChild>(&framed, crate::frames::TO_CHILD_MAX);
-        }
-
-        /// One byte of a real frame is changed: an error or another value, never a panic.
-        #[test]
-        fn damaged_frames_never_panic(at in 4_usize..200, byte: u8) {
-            let mut frame = encode(&report(), TO_AGENT_MAX).unwrap();
-            let at = at % frame.len();
-            frame[at] = byte;
-            let _ = decode::<ToAgent>(&frame, TO_AGENT_MAX);
-        }
-    }
-}
+mod tests;

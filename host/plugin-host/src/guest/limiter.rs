@@ -1,26 +1,34 @@
 use wasmtime::ResourceLimiter;
 
-/// Elements of all tables of a guest; a Rust or C guest has some thousands.
-const TABLE_ELEMENTS: usize = 100_000;
-/// Core instances, tables and memories in one component; a component of five languages has some tens.
-const THINGS: usize = 200;
+use crate::config::{Limit, Limits};
 
 /// Bounds what one guest may hold, over all of its memories.
 #[derive(Debug)]
 pub(crate) struct Limiter {
-    memory_max: usize,
+    limits: [usize; 5],
     memory: usize,
-    /// Whether it asked for more memory than it may have.
-    pub(crate) refused: bool,
+    /// What it asked for and was refused; it may have gone on without.
+    pub(crate) refused: Option<Limit>,
 }
 
 impl Limiter {
-    pub(crate) fn new(memory_max: usize) -> Self {
+    pub(crate) fn new(limits: &Limits) -> Self {
         Self {
-            memory_max,
+            limits: [
+                limits.memory.bytes(),
+                limits.table_elements,
+                limits.instances,
+                limits.tables,
+                limits.memories,
+            ],
             memory: 0,
-            refused: false,
+            refused: None,
         }
+    }
+
+    /// Bytes of all linear memories.
+    pub(crate) fn memory(&self) -> u64 {
+        self.memory as u64
     }
 }
 
@@ -32,11 +40,11 @@ impl ResourceLimiter for Limiter {
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         let total = self.memory.saturating_sub(current).saturating_add(desired);
-        let granted = total <= self.memory_max;
+        let granted = total <= self.limits[0];
         if granted {
             self.memory = total;
         } else {
-            self.refused = true;
+            self.refused = Some(Limit::Memory);
         }
         Ok(granted)
     }
@@ -47,18 +55,22 @@ impl ResourceLimiter for Limiter {
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        Ok(desired <= TABLE_ELEMENTS)
+        let granted = desired <= self.limits[1];
+        if !granted {
+            self.refused = Some(Limit::TableElements);
+        }
+        Ok(granted)
     }
 
     fn instances(&self) -> usize {
-        THINGS
+        self.limits[2]
     }
 
     fn tables(&self) -> usize {
-        THINGS
+        self.limits[3]
     }
 
     fn memories(&self) -> usize {
-        THINGS
+        self.limits[4]
     }
 }

@@ -1,30 +1,52 @@
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-/// Kept of a guest's standard output and error; enough for a panic and its message.
-const KEPT: usize = 4 << 10;
 /// Offered for each write: bounds what the host allocates for one.
 const PERMIT: usize = 4 << 10;
 
-/// The first bytes of what a guest writes to its standard streams. The rest is swallowed: a guest that
-/// floods is not stopped for it, and costs no memory.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Output(Arc<Mutex<Vec<u8>>>);
+/// The first bytes of what a guest writes to its standard streams. The rest is swallowed and counted: a
+/// guest that floods is not stopped for it, and costs no memory.
+#[derive(Clone, Debug)]
+pub(crate) struct Output(Arc<Mutex<Kept>>);
+
+#[derive(Debug)]
+struct Kept {
+    bytes: Vec<u8>,
+    max: usize,
+    dropped: u64,
+}
 
 impl Output {
-    /// What was kept, as text.
-    pub(crate) fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    /// Keeps `max` bytes.
+    pub(crate) fn new(max: usize) -> Self {
+        Self(Arc::new(Mutex::new(Kept {
+            bytes: Vec::new(),
+            max,
+            dropped: 0,
+        })))
+    }
+
+    /// What was kept, as text, and how many bytes were not; begins anew.
+    pub(crate) fn take(&self) -> (String, u64) {
+        let mut kept = self.kept();
+        let text = String::from_utf8_lossy(&kept.bytes).into_owned();
+        kept.bytes.clear();
+        (text, std::mem::take(&mut kept.dropped))
     }
 
     fn keep(&self, bytes: &[u8]) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let room = KEPT.saturating_sub(kept.len());
-        kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        let mut kept = self.kept();
+        let room = bytes.len().min(kept.max - kept.bytes.len());
+        kept.bytes.extend_from_slice(&bytes[..room]);
+        kept.dropped += (bytes.len() - room) as u64;
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -61,5 +83,21 @@ impl OutputStream for Output {
 
     fn check_write(&mut self) -> StreamResult<usize> {
         Ok(PERMIT)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_bytes_are_kept_and_the_rest_is_counted() {
+        let output = Output::new(5);
+        output.keep(b"abc");
+        output.keep(b"defgh");
+        output.keep(b"i");
+        assert_eq!(output.take(), ("abcde".to_owned(), 4));
+        output.keep(b"next");
+        assert_eq!(output.take(), ("next".to_owned(), 0));
     }
 }

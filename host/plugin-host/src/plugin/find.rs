@@ -29,14 +29,26 @@ pub(crate) fn short_name(reference: &str) -> String {
         })
 }
 
-/// The file of a reference. A path stands for itself, whether or not it is there.
-pub(super) fn find(reference: &str, dirs: &[PathBuf]) -> Result<PathBuf, LoadError> {
-    if reference.contains('/') || reference.ends_with(".wasm") {
-        return Ok(PathBuf::from(reference));
+/// Where the component of a reference may come to lie.
+pub(crate) fn candidates(reference: &str, dirs: &[PathBuf]) -> Vec<PathBuf> {
+    if is_path(reference) {
+        return vec![PathBuf::from(reference)];
     }
     let file = format!("{reference}.wasm");
-    dirs.iter()
-        .map(|dir| dir.join(&file))
+    dirs.iter().map(|dir| dir.join(&file)).collect()
+}
+
+fn is_path(reference: &str) -> bool {
+    reference.contains('/') || reference.ends_with(".wasm")
+}
+
+/// The file of a reference. A path stands for itself, whether or not it is there.
+pub(crate) fn find(reference: &str, dirs: &[PathBuf]) -> Result<PathBuf, LoadError> {
+    if is_path(reference) {
+        return Ok(PathBuf::from(reference));
+    }
+    candidates(reference, dirs)
+        .into_iter()
         .find(|path| path.is_file())
         .ok_or_else(|| LoadError::Find {
             name: reference.to_owned(),

@@ -23,10 +23,11 @@ const KINDS: [(&str, PluginKind); 4] = [
 
 /// What the host gives to a plugin.
 const OURS: &str = "owlk8s:plugin/";
-const WASI: [&str; 6] = [
+const WASI: [&str; 7] = [
     "wasi:cli/",
     "wasi:clocks/",
     "wasi:filesystem/",
+    "wasi:http/",
     "wasi:io/",
     "wasi:random/",
     "wasi:sockets/",
@@ -42,9 +43,9 @@ impl Pre {
                 format!("its imports do not agree with {OURS}*@0.1.0 and WASI 0.2 ({error:#})")
             } else {
                 format!(
-                    "it imports {}, and a {} gets {OURS}host and {OURS}snapshots 0.1.0 and WASI 0.2 without HTTP",
+                    "it imports {}, and {} gets {OURS}host and {OURS}snapshots 0.1.0 and WASI 0.2",
                     foreign.join(", "),
-                    kind.name()
+                    kind.with_article()
                 )
             }
         })?;

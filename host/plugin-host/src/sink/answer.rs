@@ -6,115 +6,194 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use owlk8s_pipeline::{Backoff, Breaker};
-use tokio::sync::Semaphore;
+use owlk8s_pipeline::{Attempt, BreakerState};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 
-use super::{Mailbox, Start};
+use super::generation::Generation;
+use super::guarded::Guarded;
+use super::{End, Runner, Shared};
 use crate::bindings::types::{Request, Response};
 use crate::call::Answer;
 use crate::chain::Chain;
-use crate::config::Endpoint;
 use crate::desk::Desk;
-use crate::endpoints::serve::{self, Ask, Listener};
-use crate::status::SinkState;
+use crate::endpoints::serve::{Ask, Listener};
+use crate::frames::Resume;
+use crate::status::{PluginKind, SinkState};
 use crate::tables::Tables;
 
 /// Guests of one sink that run at once: each may hold the sink's memory limit.
 const AT_ONCE: usize = 4;
 /// How long a request waits for its turn.
 const TURN: Duration = Duration::from_secs(2);
-/// Between two tries to listen on an address that is taken.
-const LISTEN_RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
+/// A plugin in quarantine stays there; windows are looked at again so seldom.
+const QUARANTINE_LOOK: Duration = Duration::from_secs(3600);
 
-/// Until the drain begins.
-pub(super) async fn run(start: &Start, chain: Arc<Chain>) -> Result<(), String> {
-    let mut drain = start.drain.clone();
+/// Until it is stopped, or becomes what is run otherwise.
+pub(super) async fn run(runner: &mut Runner, generation: Generation) -> End {
+    let shared = Arc::clone(&runner.shared);
+    let breaker = &generation.order.config.breaker;
+    let guarded = Guarded::new(&shared.desk, breaker, &shared.take_resume());
     let responder = Arc::new(Responder {
-        chain,
-        desk: start.desk.clone(),
+        chain: Mutex::new(Arc::clone(&generation.chain)),
+        desk: shared.desk.clone(),
         tables: Mutex::new(None),
-        breaker: Mutex::new(Breaker::default()),
+        guarded: Mutex::new(guarded),
         turns: Semaphore::new(AT_ONCE),
     });
-    // Windows are taken while the listeners are still waiting for their address.
-    let follow = follow(Arc::clone(&start.mailbox), Arc::clone(&responder));
-    let listen = serve(start, Arc::clone(&responder));
-    tokio::select! {
-        () = follow => Ok(()),
-        result = listen => result,
-        _ = drain.wait_for(|drain| *drain) => Ok(()),
+    let mut follower = Follower {
+        columns: generation.order.config.columns.clone(),
+        shared,
+        responder,
+        last: None,
+    };
+    let mut listening = follower.begin(generation);
+    loop {
+        if let Some(next) = runner.next.take() {
+            if next.chain.kind() != PluginKind::Responder {
+                return End::Becomes(Box::new(next));
+            }
+            listening = follower.swap(next).await;
+        }
+        // Between two windows: one that was taken is not let go for the next generation.
+        if let Some(attempt) = follower.take() {
+            tokio::select! {
+                () = follower.follow(attempt) => continue,
+                _ = runner.stop.wait_for(|stop| *stop) => return End::Stopped,
+            }
+        }
+        tokio::select! {
+            () = follower.idle() => {}
+            () = runner.next.left.notified() => {}
+            () = listening.ended() => {
+                return End::Failed("its listeners ended (report this)".to_owned());
+            }
+            _ = runner.stop.wait_for(|stop| *stop) => return End::Stopped,
+        }
     }
 }
 
 /// What the listeners of one sink share.
 struct Responder {
-    chain: Arc<Chain>,
+    /// Of the generation that runs.
+    chain: Mutex<Arc<Chain>>,
     desk: Desk,
     tables: Mutex<Option<Arc<Tables>>>,
-    breaker: Mutex<Breaker>,
+    guarded: Mutex<Guarded>,
     turns: Semaphore,
 }
 
-/// Keep the latest window at hand.
-async fn follow(mailbox: Arc<Mailbox>, responder: Arc<Responder>) {
-    loop {
-        let Some(attempt) = ({ mailbox.windows().take() }) else {
-            mailbox.notify.notified().await;
-            continue;
-        };
-        let tables = Arc::new(Tables::build(&attempt, &mailbox.config.columns));
-        match responder.chain.filter(tables).await {
+/// Keeps the latest window at hand.
+struct Follower {
+    shared: Arc<Shared>,
+    responder: Arc<Responder>,
+    columns: Vec<String>,
+    last: Option<Attempt>,
+}
+
+impl Follower {
+    /// Answer by the generation, on its listeners, from here on.
+    fn begin(&self, generation: Generation) -> Listening {
+        self.shared.becomes(&generation);
+        *lock(&self.responder.chain) = Arc::clone(&generation.chain);
+        let addresses = generation
+            .listeners
+            .iter()
+            .map(|listener| listener.address().to_string())
+            .collect();
+        let desk = &self.shared.desk;
+        desk.status(|status| status.listening = addresses);
+        lock(&self.responder.guarded).announce();
+        Listening::of(generation.listeners, &self.responder)
+    }
+
+    /// Go on with the next generation. Its listeners accept before those of the one before end; open
+    /// connections stay, and are answered by it.
+    async fn swap(&mut self, next: Generation) -> Listening {
+        self.columns.clone_from(&next.order.config.columns);
+        let breaker = &next.order.config.breaker;
+        let guarded = Guarded::new(&self.shared.desk, breaker, &Resume::default());
+        *lock(&self.responder.guarded) = guarded;
+        let listening = self.begin(next);
+        if let Some(last) = self.last.clone()
+            && let Ok(tables) = self.filter(&last).await
+        {
+            *lock(&self.responder.tables) = Some(tables);
+        }
+        listening
+    }
+
+    async fn filter(&self, attempt: &Attempt) -> Result<Arc<Tables>, String> {
+        let chain = lock(&self.responder.chain).clone();
+        let tables = Arc::new(Tables::build(attempt, &self.columns));
+        chain.filter(tables).await
+    }
+
+    /// The next window, when there is one; none after too many faults of a filter.
+    fn take(&self) -> Option<Attempt> {
+        if self.responder.filters_wait().is_some() {
+            return None;
+        }
+        self.shared.mailbox.windows().take()
+    }
+
+    /// Until there may be one.
+    async fn idle(&self) {
+        match self.responder.filters_wait() {
+            Some(until) => tokio::time::sleep_until(until.into()).await,
+            None => self.shared.mailbox.notify.notified().await,
+        }
+    }
+
+    async fn follow(&mut self, attempt: Attempt) {
+        let mailbox = &self.shared.mailbox;
+        match self.filter(&attempt).await {
             Ok(tables) => {
-                *lock(&responder.tables) = Some(tables);
+                *lock(&self.responder.tables) = Some(tables);
                 let acknowledged = mailbox.windows().acknowledge(&attempt);
-                responder.desk.acknowledged(acknowledged, attempt.gap);
+                let (merged, gap) = (attempt.merged(), attempt.gap);
+                self.responder.desk.acknowledged(acknowledged, merged, gap);
+                self.last = Some(attempt);
             }
             Err(fault) => {
                 mailbox.windows().abandon(attempt);
-                if let Some(wait) = responder.fault(&fault) {
-                    tokio::time::sleep(wait).await;
-                }
+                lock(&self.responder.guarded).fault(&fault);
             }
         }
         let dropped = mailbox.windows().dropped();
-        responder.desk.dropped(dropped);
+        self.responder.desk.dropped(dropped);
     }
 }
 
-/// Listen on all of the sink's addresses, and answer. An address that is taken is tried again: what
-/// holds it may go.
-async fn serve(start: &Start, responder: Arc<Responder>) -> Result<(), String> {
-    let mut backoff = Backoff::new(LISTEN_RETRY.0, LISTEN_RETRY.1);
-    let listeners = loop {
-        match listen(start).await {
-            Ok(listeners) => break listeners,
-            Err(why) => start.desk.state(SinkState::Failed, &why),
-        }
-        tokio::time::sleep(backoff.next(fastrand::f64())).await;
-    };
-    let addresses = listeners
-        .iter()
-        .map(|listener| listener.address().to_string())
-        .collect();
-    start.desk.status(|status| status.listening = addresses);
-    start.desk.state(SinkState::Active, "");
-    let mut tasks = tokio::task::JoinSet::new();
-    for listener in listeners {
-        tasks.spawn(listener.run(Arc::clone(&responder) as Arc<dyn Ask>));
-    }
-    while tasks.join_next().await.is_some() {}
-    Err("its listeners ended (report this)".to_owned())
+/// The listeners of one generation. Dropped, they accept no more; what they have accepted goes on.
+struct Listening {
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
 }
 
-async fn listen(start: &Start) -> Result<Vec<Listener>, String> {
-    let mut listeners = Vec::new();
-    for (name, endpoint) in &start.config().endpoints {
-        if let Endpoint::Serve(serve) = endpoint {
-            let listener = Listener::bind(serve).await;
-            listeners.push(listener.map_err(|why| format!("endpoints.{name}: {why}"))?);
+impl Listening {
+    fn of(listeners: Vec<Listener>, responder: &Arc<Responder>) -> Self {
+        let stop = watch::Sender::new(false);
+        let mut tasks = JoinSet::new();
+        for listener in listeners {
+            tasks.spawn(listener.run(Arc::clone(responder) as Arc<dyn Ask>, stop.subscribe()));
+        }
+        Self { stop, tasks }
+    }
+
+    /// One of them has, by a fault.
+    async fn ended(&mut self) {
+        if self.tasks.join_next().await.is_none() {
+            std::future::pending().await
         }
     }
-    Ok(listeners)
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+        self.tasks.detach_all();
+    }
 }
 
 impl Ask for Responder {
@@ -135,53 +214,60 @@ impl Responder {
                 "no window yet: the first comes within one interval of the agent's start",
             );
         };
-        if lock(&self.breaker).waits_until(Instant::now()).is_some() {
-            return plain(
-                503,
-                "the plugin failed several times in a row and is called again later",
-            );
+        {
+            let guarded = lock(&self.guarded);
+            match guarded.state(Instant::now()) {
+                BreakerState::Closed => {}
+                BreakerState::HalfOpen => guarded.calling(Instant::now()),
+                BreakerState::Open => {
+                    return plain(
+                        503,
+                        "the plugin failed several times in a row and is called again later",
+                    );
+                }
+                BreakerState::Quarantined => {
+                    return plain(
+                        503,
+                        "the plugin failed so often that it is called no more until it is loaded anew",
+                    );
+                }
+            }
         }
         let Ok(Ok(_turn)) = tokio::time::timeout(TURN, self.turns.acquire()).await else {
             return plain(503, "too many requests at once");
         };
-        let called = self
-            .chain
+        let chain = lock(&self.chain).clone();
+        let called = chain
             .run(tables, Some(request))
             .await
             .and_then(|answer| match answer {
-                Answer::Response(response) => self.legal(response),
+                Answer::Response(response) => chain.legal(response),
                 _ => unreachable!("a responder gives a response"),
             });
         match called {
             Ok(response) => {
-                lock(&self.breaker).success();
+                lock(&self.guarded).success();
                 self.desk.state(SinkState::Active, "");
                 response
             }
             Err(fault) => {
-                self.fault(&fault);
+                lock(&self.guarded).fault(&fault);
                 plain(500, &fault)
             }
         }
     }
 
-    fn legal(&self, response: Response) -> Result<Response, String> {
-        match serve::fault(&response) {
-            None => Ok(response),
-            Some(fault) => Err(format!("plugin {} {fault}", self.chain.plugin())),
+    /// While the breaker is open no filter is called, so windows wait; without filters none has to.
+    fn filters_wait(&self) -> Option<Instant> {
+        if !lock(&self.chain).has_filters() {
+            return None;
         }
-    }
-
-    /// How long the plugins are left alone, when it was one fault too many.
-    fn fault(&self, fault: &str) -> Option<Duration> {
-        self.desk
-            .fault(fault, |counters| counters.plugin_faults += 1);
-        let wait = lock(&self.breaker).fault(Instant::now(), fastrand::f64());
-        if let Some(wait) = wait {
-            let reason = format!("{fault}; it is called again in {:.0} s", wait.as_secs_f64());
-            self.desk.state(SinkState::Backoff, &reason);
+        let now = Instant::now();
+        let guarded = lock(&self.guarded);
+        match guarded.state(now) {
+            BreakerState::Quarantined => Some(now + QUARANTINE_LOOK),
+            _ => guarded.waits_until(now),
         }
-        wait
     }
 }
 

@@ -8,16 +8,18 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use owlk8s_pipeline::{Attempt, Backoff, Breaker};
+use owlk8s_pipeline::{Attempt, Backoff, BreakerState};
 
-use super::{Mailbox, Start};
+use super::generation::Generation;
+use super::guarded::Guarded;
+use super::{End, Mailbox, Runner, Shared};
 use crate::bindings::types::{Outcome, Payload};
 use crate::call::Answer;
 use crate::chain::Chain;
 use crate::desk::Desk;
 use crate::endpoints::{Delivery, Outlet, Progress};
 use crate::frames::Attempting;
-use crate::status::SinkState;
+use crate::status::{PluginKind, SinkState};
 use crate::tables::Tables;
 
 /// The first wait for an endpoint that failed, and the longest.
@@ -25,52 +27,43 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_
 /// The longest that an endpoint or exporter may ask to be left alone.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(600);
 
-/// Until the drain is over.
-pub(super) async fn run(start: &Start, chain: Arc<Chain>) -> Result<(), String> {
-    let mut outlets = BTreeMap::new();
-    for (name, endpoint) in &start.config().endpoints {
-        let outlet = Outlet::open(endpoint, &start.secrets)
-            .map_err(|why| format!("endpoints.{name}: {why}"))?;
-        outlets.insert(name.clone(), outlet);
-    }
-    start.desk.state(SinkState::Active, "");
-    let mut push = Push {
-        chain,
-        mailbox: Arc::clone(&start.mailbox),
-        desk: start.desk.clone(),
-        outlets,
-        breaker: Breaker::default(),
-        backoff: Backoff::new(RETRY.0, RETRY.1),
-        not_before: None,
-        failing_since: None,
-        retry_for: start.config().retry_for,
-        held: None,
-        earlier: start.resume.attempting.clone(),
-    };
-    let mut drain = start.drain.clone();
-    while !*drain.borrow_and_update() {
+/// Until it is stopped, or becomes what is run otherwise.
+pub(super) async fn run(runner: &mut Runner, generation: Generation) -> End {
+    let mut push = Push::new(&runner.shared, generation);
+    while !*runner.stop.borrow_and_update() {
+        if let Some(next) = runner.next.take() {
+            if next.chain.kind() == PluginKind::Responder {
+                push.put_back();
+                return End::Becomes(Box::new(next));
+            }
+            push.swap(next);
+        }
         match push.due(Instant::now()) {
             Due::Now => push.step().await,
             Due::At(at) => tokio::select! {
                 () = tokio::time::sleep_until(at.into()) => {}
-                _ = drain.changed() => {}
+                () = runner.next.left.notified() => {}
+                _ = runner.stop.changed() => {}
             },
-            Due::WhenOffered => tokio::select! {
+            Due::WhenOffered | Due::Never => tokio::select! {
                 () = push.mailbox.notify.notified() => {}
-                _ = drain.changed() => {}
+                () = runner.next.left.notified() => {}
+                _ = runner.stop.changed() => {}
             },
         }
     }
     push.flush().await;
-    Ok(())
+    End::Stopped
 }
 
 struct Push {
+    shared: Arc<Shared>,
     chain: Arc<Chain>,
+    columns: Vec<String>,
     mailbox: Arc<Mailbox>,
     desk: Desk,
     outlets: BTreeMap<String, Outlet>,
-    breaker: Breaker,
+    guarded: Guarded,
     backoff: Backoff,
     /// Set by a failed delivery.
     not_before: Option<Instant>,
@@ -80,6 +73,8 @@ struct Push {
     held: Option<Held>,
     /// What an earlier process had on its way.
     earlier: Option<Attempting>,
+    /// Of the plugins, before they were called with the newest window.
+    states_before: Vec<Vec<u8>>,
 }
 
 /// A window that did not arrive yet.
@@ -96,9 +91,57 @@ enum Due {
     Now,
     At(Instant),
     WhenOffered,
+    /// Its plugin is in quarantine.
+    Never,
 }
 
 impl Push {
+    fn new(shared: &Arc<Shared>, generation: Generation) -> Self {
+        shared.becomes(&generation);
+        let (config, resume) = (&generation.order.config, shared.take_resume());
+        let guarded = Guarded::new(&shared.desk, &config.breaker, &resume);
+        guarded.announce();
+        Self {
+            shared: Arc::clone(shared),
+            columns: config.columns.clone(),
+            retry_for: config.retry_for,
+            chain: generation.chain,
+            mailbox: Arc::clone(&shared.mailbox),
+            desk: shared.desk.clone(),
+            outlets: generation.outlets,
+            guarded,
+            backoff: Backoff::new(RETRY.0, RETRY.1),
+            not_before: None,
+            failing_since: None,
+            held: None,
+            earlier: resume.attempting,
+            states_before: Vec::new(),
+        }
+    }
+
+    /// Go on with the next generation: at once, whatever the one before waited for.
+    fn swap(&mut self, next: Generation) {
+        self.put_back();
+        let (held, states_before) = (self.held.take(), std::mem::take(&mut self.states_before));
+        *self = Self {
+            held,
+            states_before,
+            ..Self::new(&Arc::clone(&self.shared), next)
+        };
+    }
+
+    /// A window of which nothing arrived is taken anew by the next generation, with the states of before.
+    /// One that arrived in part is not made twice: the rest of its payloads goes to the next generation's
+    /// endpoints of the same names.
+    fn put_back(&mut self) {
+        let nothing_arrived =
+            |held: &mut Held| held.arrived == 0 && held.progress == Progress::default();
+        if let Some(held) = self.held.take_if(nothing_arrived) {
+            self.chain.restore(std::mem::take(&mut self.states_before));
+            self.mailbox.windows().put_back(held.attempt);
+        }
+    }
+
     fn due(&self, now: Instant) -> Due {
         if self.held.is_none() && !self.mailbox.windows().is_waiting() {
             return Due::WhenOffered;
@@ -107,7 +150,11 @@ impl Push {
             .held
             .as_ref()
             .is_none_or(|held| held.payloads.is_none());
-        let closed = self.breaker.waits_until(now).filter(|_| calls_plugin);
+        if calls_plugin && self.guarded.state(now) == BreakerState::Quarantined {
+            self.desk.dropped(self.mailbox.windows().dropped());
+            return Due::Never;
+        }
+        let closed = self.guarded.waits_until(now).filter(|_| calls_plugin);
         match self.not_before.filter(|at| *at > now).max(closed) {
             Some(at) => Due::At(at),
             None => Due::Now,
@@ -182,21 +229,24 @@ impl Push {
     }
 
     async fn call(&mut self, attempt: Attempt) {
-        let tables = Arc::new(Tables::build(&attempt, &self.mailbox.config.columns));
+        self.guarded.calling(Instant::now());
+        let tables = Arc::new(Tables::build(&attempt, &self.columns));
+        self.states_before = self.chain.states();
         let answer = match self.chain.filter(tables).await {
             Ok(tables) => self.chain.run(tables, None).await,
             Err(fault) => Err(fault),
         };
         let answer = answer.and_then(|answer| match answer {
             Answer::Payloads(payloads) => self
-                .known_endpoints(&payloads)
+                .chain
+                .known_endpoints(&payloads, self.outlets.keys())
                 .map(|()| Answer::Payloads(payloads)),
             other => Ok(other),
         });
         match answer {
             Err(fault) => self.plugin_fault(attempt, &fault),
             Ok(answer) => {
-                self.breaker.success();
+                self.guarded.success();
                 match answer {
                     Answer::Payloads(payloads) => {
                         let progress = Progress::default();
@@ -209,21 +259,6 @@ impl Push {
         }
     }
 
-    fn known_endpoints(&self, payloads: &[Payload]) -> Result<(), String> {
-        match payloads
-            .iter()
-            .find(|payload| !self.outlets.contains_key(&payload.endpoint))
-        {
-            None => Ok(()),
-            Some(payload) => Err(format!(
-                "plugin {} sends to endpoint {:?}, and the sink has {} (name it under `endpoints`)",
-                self.chain.plugin(),
-                crate::guest::printable(&payload.endpoint, 100),
-                self.outlets.keys().cloned().collect::<Vec<_>>().join(", ")
-            )),
-        }
-    }
-
     async fn deliver(
         &mut self,
         attempt: Attempt,
@@ -233,12 +268,13 @@ impl Push {
     ) {
         let mut refused = false;
         while let Some(payload) = payloads.front() {
-            let Some(outlet) = self.outlets.get_mut(&payload.endpoint) else {
-                unreachable!("names were checked when the plugin gave the payloads");
-            };
             let of_endpoint = |why: &str| format!("endpoint {}: {why}", payload.endpoint);
             let bytes = payload.body.len() as u64;
-            let delivery = outlet.deliver(payload, &mut progress).await;
+            let delivery = match self.outlets.get_mut(&payload.endpoint) {
+                Some(outlet) => outlet.deliver(payload, &mut progress).await,
+                // Names were checked when the plugin gave the payloads.
+                None => Delivery::Refused("it was taken out of the configuration".to_owned()),
+            };
             let delivery = match delivery {
                 Delivery::Retry(why, _) if self.is_over() => {
                     Delivery::Refused(format!("{why}; given up ({})", self.over()))
@@ -334,7 +370,8 @@ impl Push {
         self.backoff.reset();
         self.is_new();
         let acknowledged = self.mailbox.windows().acknowledge(attempt);
-        self.desk.acknowledged(acknowledged, attempt.gap);
+        self.desk
+            .acknowledged(acknowledged, attempt.merged(), attempt.gap);
         self.desk.state(SinkState::Active, "");
     }
 
@@ -369,13 +406,8 @@ impl Push {
     }
 
     fn plugin_fault(&mut self, attempt: Attempt, fault: &str) {
-        self.desk
-            .fault(fault, |counters| counters.plugin_faults += 1);
         self.abandon(attempt);
-        if let Some(wait) = self.breaker.fault(Instant::now(), fastrand::f64()) {
-            let reason = format!("{fault}; it is called again in {:.0} s", wait.as_secs_f64());
-            self.desk.state(SinkState::Backoff, &reason);
-        }
+        self.guarded.fault(fault);
     }
 
     /// A last try for all that waits. It ends with the first that fails; the process's deadline bounds it.

@@ -128,6 +128,7 @@ fn describe(target: &TargetSnapshot, node: &str) -> wit::Target {
         workload_name,
         services: target.services.clone(),
         ips: target.ips.iter().map(ToString::to_string).collect(),
+        since_unix_ns: target.since.0,
         status: match target.status {
             Status::Active => wit::Status::Active,
             Status::Waiting => wit::Status::Waiting,

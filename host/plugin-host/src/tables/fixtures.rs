@@ -47,6 +47,7 @@ pub(crate) fn target(pod: &str, count: u64) -> TargetSnapshot {
             ("secret".to_owned(), "x".to_owned()),
         ]),
         interface: String::new(),
+        since: UnixNanos(0),
         status: Status::Active,
         reason: String::new(),
         hook: None,

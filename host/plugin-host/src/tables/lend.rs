@@ -79,6 +79,12 @@ impl wit::HostSnapshot for Guest {
         Ok(granted.cloned())
     }
 
+    fn columns(&mut self, handle: Resource<Lent>) -> wasmtime::Result<Vec<String>> {
+        let names = self.lent(&handle)?.columns.keys();
+        let granted = names.filter(|name| self.columns.contains(*name));
+        Ok(granted.cloned().collect())
+    }
+
     fn drop(&mut self, handle: Resource<Lent>) -> wasmtime::Result<()> {
         self.table.delete(handle)?;
         Ok(())

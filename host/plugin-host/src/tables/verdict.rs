@@ -6,6 +6,14 @@ impl Tables {
     /// What a filter's verdict leaves. A verdict that speaks of what is not there is the filter's
     /// fault; the text says what it was.
     pub(crate) fn apply(&self, verdict: Verdict) -> Result<Self, String> {
+        if let Some(made) = verdict.replace {
+            if verdict.targets.is_some() || verdict.rows.is_some() || !verdict.renames.is_empty() {
+                return Err(
+                    "replaces the snapshot, and keeps or renames parts of it too".to_owned(),
+                );
+            }
+            return self.replace(made);
+        }
         let mut left = self.clone();
         for rename in verdict.renames {
             left.rename(rename)?;
@@ -97,6 +105,7 @@ mod tests {
 
     fn verdict(targets: Option<Vec<u32>>, rows: Option<Vec<u32>>) -> Verdict {
         Verdict {
+            replace: None,
             targets,
             rows,
             renames: Vec::new(),

@@ -14,19 +14,10 @@ fn with_ceiling(sinks: &str, ceiling: &str) -> Host {
     }
 }
 
-/// A sink with an exporter that asks for HTTP to every origin; the component is in `dir`.
-fn exporter(dir: &tempfile::TempDir, fields: &str) -> String {
-    let json = r#"{"manifest": 1, "name": "Asker", "version": "1.2.3", "description": "Asks", "asks": {"http": ["*:*", "http://*:*"]}}"#;
-    let bytes = std::fs::read(component("exporter-outcomes")).unwrap();
-    let bytes = Manifest::parse(json.as_bytes())
-        .unwrap()
-        .set(&bytes)
-        .unwrap();
-    let path = dir.path().join("asker.wasm");
-    std::fs::write(&path, bytes).unwrap();
+/// A sink with an exporter that asks for HTTP to every origin.
+fn exporter(fields: &str) -> String {
     format!(
-        "[[sinks]]\nname = \"x\"\nplugin = {:?}\nconfig.outcome = \"delivered\"\n{fields}\n",
-        path.display().to_string()
+        "[[sinks]]\nname = \"x\"\nplugin = \"{{sends-http}}\"\nconfig.url = \"http://127.0.0.1:9\"\n{fields}\n"
     )
 }
 
@@ -50,11 +41,10 @@ async fn shipped_plugins_have_manifests_and_schemas() {
 
 #[tokio::test]
 async fn missing_grant_stops_the_sink_with_the_line_that_would_give_it() {
-    let dir = tempfile::tempdir().unwrap();
-    let host = start(&exporter(&dir, ""));
+    let host = start(&exporter(""));
     assert_eq!(
         reason(&host).await,
-        "plugin asker asks for HTTP to https://*:*, and the sink does not grant it: add grant.http = [\"the origin \
+        "plugin sends-http asks for HTTP to https://*:*, and the sink does not grant it: add grant.http = [\"the origin \
          that you mean\"]"
     );
     let status = host.sink("x");
@@ -64,37 +54,28 @@ async fn missing_grant_stops_the_sink_with_the_line_that_would_give_it() {
 #[tokio::test]
 async fn ceiling_stops_what_a_grant_gives() {
     let grant = "grant.http = [\"a.example.com\", \"http://a.example.com\"]";
-    let dir = tempfile::tempdir().unwrap();
     let host = with_ceiling(
-        &exporter(&dir, grant),
-        "plugin.asker.http = [\"b.example.com\"]",
+        &exporter(grant),
+        "plugin.sends-http.http = [\"b.example.com\"]",
     );
     assert_eq!(
         reason(&host).await,
-        "plugin asker asks for HTTP to https://*:*, the sink grants it, and [plugins.ceiling.plugin.asker] does \
+        "plugin sends-http asks for HTTP to https://*:*, the sink grants it, and [plugins.ceiling.plugin.sends-http] does \
          not allow it: add \"the origin that you mean\" to `http` there"
     );
 }
 
 #[tokio::test]
 async fn status_shows_who_the_plugin_is_and_what_it_may_do() {
-    let dir = tempfile::tempdir().unwrap();
     let host = start(&exporter(
-        &dir,
         "grant = { http = [\"a.example.com\", \"http://b:4318\"], private = true }",
     ));
     let status = host
         .until("x", |status| status.state == SinkState::Active)
         .await;
     let plugin = &status.chain[0];
-    assert_eq!(
-        (
-            &*plugin.manifest_name,
-            &*plugin.version,
-            &*plugin.description
-        ),
-        ("Asker", "1.2.3", "Asks")
-    );
+    assert_eq!(plugin.manifest_name, "sends-http");
+    assert_eq!(plugin.description, "Sends the requests of its config");
     let http: Vec<String> = plugin
         .authority
         .http
@@ -105,22 +86,44 @@ async fn status_shows_who_the_plugin_is_and_what_it_may_do() {
     assert_eq!(plugin.authority.addresses, ["private"]);
 }
 
-const LOOKS: &str = "[[sinks]]\nname = \"looks\"\nplugin = \"{looks-around}\"\n\
+#[tokio::test]
+async fn config_is_held_against_the_schema_before_the_plugin_is_called() {
+    for (config, why) in [
+        (
+            "unit = \"ms\"",
+            "plugin simple-log refuses its config: config key `unit` is not known to it (it knows ",
+        ),
+        (
+            "units = \"ns\"",
+            "plugin simple-log refuses its config: config key `units`: value must be one of ",
+        ),
+    ] {
+        let host = start(&format!(
+            "[[sinks]]\nname = \"x\"\nplugin = \"{{simple-log}}\"\nconfig = {{ {config} }}\nendpoints.out = {{ kind = \"stdout\" }}\n"
+        ));
+        let reason = reason(&host).await;
+        assert!(reason.starts_with(why), "{reason}");
+    }
+}
+
+const LOOKS: &str = "[[sinks]]\nname = \"looks\"\nplugin = \"{looks-around}\"\nconfig.url = \"http://127.0.0.1:9/\"\n\
+    grant = { http = [\"http://127.0.0.1:9\"], loopback = true }\n\
     endpoints.out = { kind = \"file\", path = \"{dir}/out\" }\n";
 
 /// What a formatter finds around it in window `sequence`.
-async fn found(sequence: u64) -> Vec<String> {
+async fn found(sequence: u64) -> (Vec<String>, String) {
     let host = start(LOOKS);
     host.offer(sequence, 1);
-    host.delivered("looks", sequence).await;
-    host.read("out").lines().map(str::to_owned).collect()
+    let status = host.delivered("looks", sequence).await;
+    let found = host.read("out").lines().map(str::to_owned).collect();
+    (found, status.last_denial)
 }
 
 #[tokio::test]
 async fn formatter_finds_nothing_but_what_its_window_fixes() {
-    let one = found(7).await;
-    assert_eq!(found(7).await, one, "the same window, the same bytes");
-    let other = found(8).await;
+    let (one, denial) = found(7).await;
+    assert_eq!(found(7).await.0, one, "the same window, the same bytes");
+    let (other, _) = found(8).await;
     let value = |found: &[String], what: &str| {
         let line = found
             .iter()
@@ -141,4 +144,42 @@ async fn formatter_finds_nothing_but_what_its_window_fixes() {
     }
     assert_ne!(value(&one, "file"), "there");
     assert_ne!(value(&one, "tcp"), "there");
+    assert_eq!(
+        value(&one, "http"),
+        "request denied: ErrorCode::HttpRequestDenied"
+    );
+    assert_eq!(
+        denial,
+        "plugin looks-around: HTTP request denied: to http://127.0.0.1:9: a formatter has no network, only an exporter \
+         has (deliver through an endpoint of kind http)"
+    );
+}
+
+#[tokio::test]
+async fn component_for_another_version_of_wasi_http_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("newer.wasm");
+    let mut bytes = std::fs::read(component("sends-http")).unwrap();
+    let (old, new) = (b"wasi:http/types@0.2.", b"wasi:http/types@0.3.");
+    let places: Vec<usize> = (0..bytes.len() - old.len())
+        .filter(|at| bytes[*at..].starts_with(old))
+        .collect();
+    assert!(!places.is_empty());
+    for at in places {
+        bytes[at..at + new.len()].copy_from_slice(new);
+    }
+    std::fs::write(&path, bytes).unwrap();
+    let host = start(&format!(
+        "[[sinks]]\nname = \"x\"\nplugin = {:?}\n",
+        path.display().to_string()
+    ));
+    let reason = reason(&host).await;
+    assert!(
+        reason.contains(
+            "newer.wasm is a component of another world: it imports `wasi:http/types@0.3."
+        ) && reason.contains(
+            "and an exporter gets owlk8s:plugin/host and owlk8s:plugin/snapshots 0.1.0 and WASI 0.2"
+        ),
+        "{reason}"
+    );
 }

@@ -161,6 +161,7 @@ async fn program_that_cannot_start_is_a_status_of_every_sink() {
     options.program = Program {
         path: "/nowhere/owlk8s".into(),
         args: Vec::new(),
+        compiler_args: Vec::new(),
     };
     let host = Host {
         host: PluginHost::start(options).unwrap(),

@@ -61,6 +61,8 @@ pub(crate) fn options(sinks: &str, dir: &tempfile::TempDir) -> HostOptions {
         plugins: PluginsConfig {
             cache_dir: dir.path().join("cache"),
             state_dir: dir.path().join("positions"),
+            // Writes into the directory that the test made.
+            user: rustix::process::geteuid().as_raw(),
             ..PluginsConfig::default()
         },
         sinks: toml::from_str::<File>(&text).unwrap().sinks,
@@ -69,6 +71,7 @@ pub(crate) fn options(sinks: &str, dir: &tempfile::TempDir) -> HostOptions {
         program: Program {
             path: env!("CARGO_BIN_EXE_owlk8s-plugin-process").into(),
             args: Vec::new(),
+            compiler_args: vec!["compile".to_owned()],
         },
     }
 }
@@ -83,6 +86,11 @@ fn placeholder(text: &str) -> Option<String> {
 }
 
 impl Host {
+    /// Run these sinks from now on.
+    pub(crate) fn reload(&self, sinks: &str) {
+        self.host.reload(options(sinks, &self.dir)).unwrap();
+    }
+
     pub(crate) fn sink(&self, name: &str) -> SinkStatus {
         self.host
             .status()
@@ -95,7 +103,7 @@ impl Host {
     pub(crate) async fn until(
         &self,
         name: &str,
-        wanted: impl Fn(&SinkStatus) -> bool,
+        mut wanted: impl FnMut(&SinkStatus) -> bool,
     ) -> SinkStatus {
         let began = Instant::now();
         loop {
@@ -168,6 +176,7 @@ pub(crate) fn target(pod: &str, requests: u64) -> TargetSnapshot {
         ips: vec!["10.77.0.11".parse().unwrap()],
         labels: BTreeMap::from([("team".to_owned(), "red".to_owned())]),
         interface: "vhp1".to_owned(),
+        since: UnixNanos(0),
         status: Status::Active,
         reason: String::new(),
         hook: None,

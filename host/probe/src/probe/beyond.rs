@@ -271,8 +271,12 @@ impl Program {
                     source,
                 })
         });
-        // What the kernel refuses once it refuses again, and takes a long time to find it out.
-        self.refused = set.as_ref().err().map(text);
+        // What its verifier refuses once it refuses again, and takes a long time to find it out; memory may be had later.
+        self.refused = set
+            .as_ref()
+            .err()
+            .filter(|error| !error.is_transient())
+            .map(text);
         self.loaded = set.is_ok();
         set
     }

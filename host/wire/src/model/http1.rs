@@ -21,11 +21,21 @@ struct Request {
     method: String,
     version: &'static str,
     probe: bool,
+    /// The head, where a body may follow it.
+    head: Option<Head>,
+}
+
+struct Answer {
+    status: u16,
+    /// Packet with which its head was complete.
+    time: Option<usize>,
+    /// A `100 Continue` came before it.
+    went_on: bool,
 }
 
 enum Next {
     Request(Request),
-    /// An unfinished request line, and its method where that is complete.
+    /// An unfinished request line, and its method where that is complete; or what is no request line.
     Begun(Option<String>),
     Nothing,
 }
@@ -49,12 +59,13 @@ pub(super) fn count(life: &Life, counts: &mut Counts) {
                     method: method.unwrap_or_default(),
                     version: "1.1",
                     probe: false,
+                    head: None,
                 },
                 false,
             ),
             Next::Nothing => {
                 // A connection is known from its first request's first byte on.
-                while life.requests.any() && answers.answer("GET").is_some() {
+                while life.requests.any() && answers.answer("GET", &[]).is_some() {
                     *counts
                         .losses
                         .entry("unsolicited-answer".to_owned())
@@ -63,13 +74,18 @@ pub(super) fn count(life: &Life, counts: &mut Counts) {
                 return;
             }
         };
-        let status = answers.answer(&request.method);
-        if !started && status.is_none() {
+        let answer = answers.answer(&request.method, &life.answers.times);
+        if !started && answer.is_none() {
             return;
+        }
+        if let Some(head) = &request.head
+            && !declined(head, answer.as_ref(), &requests, &life.requests.times)
+        {
+            requests.body(head, false);
         }
         counts.started += 1;
         counts.probe_started += u64::from(request.probe);
-        let Some(status) = status else {
+        let Some(status) = answer.map(|answer| answer.status) else {
             unanswered(life, request.probe, counts);
             continue;
         };
@@ -85,6 +101,18 @@ pub(super) fn count(life: &Life, counts: &mut Counts) {
             return;
         }
     }
+}
+
+/// Whether a body that was announced with `Expect: 100-continue` never comes: it was refused first, and what follows the
+/// head is the next request (RFC 9110, 10.1.1).
+fn declined(head: &Head, answer: Option<&Answer>, requests: &Reader<'_>, times: &[usize]) -> bool {
+    let Some(answer) = answer.filter(|answer| !answer.went_on) else {
+        return false;
+    };
+    let next = &requests.bytes[requests.at.min(requests.bytes.len())..];
+    head.value("expect") == Some("100-continue")
+        && times.get(requests.at) > answer.time.as_ref()
+        && next.starts_with(b"DELETE /next ")
 }
 
 impl Reader<'_> {
@@ -119,6 +147,12 @@ impl Reader<'_> {
             if line.is_empty() {
                 return Some(head);
             }
+            if let Some((_, value)) = head.fields.last_mut()
+                && line.starts_with([' ', '\t'])
+            {
+                *value = format!("{value} {}", line.trim()).trim().to_owned();
+                continue;
+            }
             if let Some((name, value)) = line.split_once(':') {
                 head.fields
                     .push((name.to_ascii_lowercase(), value.trim().to_owned()));
@@ -143,28 +177,31 @@ impl Reader<'_> {
                 Next::Begun(method)
             };
         };
-        let mut words = head.first.split(' ');
-        let method = words.next().unwrap_or_default().to_owned();
-        let version = if head.first.ends_with(" HTTP/1.0") {
-            "1.0"
-        } else {
-            "1.1"
+        let line = head.first.trim_end_matches([' ', '\t']);
+        let Some((rest, version)) = line.rsplit_once(' ').filter(|(_, last)| is_version(last))
+        else {
+            // The connection makes no sense from here on.
+            self.at = self.bytes.len();
+            return Next::Begun(None);
         };
+        let method = rest.split(' ').next().unwrap_or_default().to_owned();
+        let version = if version == "HTTP/1.0" { "1.0" } else { "1.1" };
         let probe = head.value("user-agent").is_some_and(is_probe);
         if !head.complete {
             self.at = self.bytes.len();
-        } else if method != "CONNECT" {
-            self.body(&head, false);
         }
+        let body_follows = head.complete && method != "CONNECT";
         Next::Request(Request {
             method,
             version,
             probe,
+            head: body_follows.then_some(head),
         })
     }
 
-    /// The status of the next final answer to a request of `method`.
-    fn answer(&mut self, method: &str) -> Option<u16> {
+    /// The next final answer to a request of `method`; `times` of the stream.
+    fn answer(&mut self, method: &str, times: &[usize]) -> Option<Answer> {
+        let mut went_on = false;
         loop {
             let Some(head) = self.first_line_and_fields() else {
                 self.at = self.bytes.len();
@@ -176,16 +213,26 @@ impl Reader<'_> {
                 if status < 200 && status != 101 {
                     return None;
                 }
-                return Some(status);
+                return Some(Answer {
+                    status,
+                    time: None,
+                    went_on,
+                });
             }
             if status < 200 && status != 101 {
+                went_on |= status == 100;
                 continue;
             }
+            let time = times.get(self.at - 1).copied();
             let tunnel = status == 101 || method == "CONNECT" && (200..300).contains(&status);
             if !tunnel && method != "HEAD" && status != 204 && status != 304 {
                 self.body(&head, true);
             }
-            return Some(status);
+            return Some(Answer {
+                status,
+                time,
+                went_on,
+            });
         }
     }
 
@@ -222,11 +269,16 @@ impl Reader<'_> {
             .iter()
             .rfind(|(name, _)| name == "transfer-encoding");
         if let Some((_, codings)) = codings {
-            if codings.to_ascii_lowercase().ends_with("chunked") {
+            let codings = codings.to_ascii_lowercase();
+            if codings.ends_with("chunked") {
                 return self.chunks();
             }
-            self.at = self.bytes.len();
-        } else if let Some(length) = head.value("content-length") {
+            if !codings.is_empty() && codings != "identity" {
+                self.at = self.bytes.len();
+                return;
+            }
+        }
+        if let Some(length) = head.value("content-length") {
             // A list of equal values is as one.
             let first = length.split(',').next().unwrap_or_default().trim();
             self.at += first.parse::<usize>().unwrap_or(0);
@@ -248,6 +300,17 @@ impl Reader<'_> {
         // Trailers, and the empty line.
         while self.line().is_some_and(|line| !line.is_empty()) {}
     }
+}
+
+/// `HTTP/1.1`, or any other digits (RFC 9112, 2.3).
+fn is_version(text: &str) -> bool {
+    text.strip_prefix("HTTP/").is_some_and(|digits| {
+        let digits = digits.as_bytes();
+        digits.len() == 3
+            && digits[0].is_ascii_digit()
+            && digits[1] == b'.'
+            && digits[2].is_ascii_digit()
+    })
 }
 
 /// The kubelet's name and a part of its version.

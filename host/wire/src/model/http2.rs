@@ -14,6 +14,7 @@ pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
+const PUSH_PROMISE: u8 = 5;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 0x1;
 const END_HEADERS: u8 = 0x4;
@@ -50,7 +51,7 @@ pub(super) fn count(life: &Life, counts: &mut Counts) {
     for frame in frames {
         let side = usize::from(frame.to_pod);
         match frame.kind {
-            HEADERS | CONTINUATION => {
+            HEADERS | PUSH_PROMISE | CONTINUATION => {
                 blocks[side].extend(fragment(&frame));
                 let ended = frame.flags & END_HEADERS != 0;
                 let first = firsts[side].get_or_insert(frame);
@@ -68,7 +69,10 @@ pub(super) fn count(life: &Life, counts: &mut Counts) {
                     .into_iter()
                     .map(|(name, value, _)| (text(name), text(value)))
                     .collect();
-                streams.headers(first, &fields, counts);
+                // A promise is nobody's request.
+                if first.kind == HEADERS {
+                    streams.headers(first, &fields, counts);
+                }
                 firsts[side] = None;
             }
             DATA if frame.flags & END_STREAM != 0 && !frame.to_pod => streams.end(frame.stream),
@@ -172,12 +176,15 @@ fn frames(stream: &Stream, start: usize, to_pod: bool) -> Vec<Frame> {
 /// The frame's part of a header block, without padding and priority.
 fn fragment(frame: &Frame) -> Vec<u8> {
     let mut payload = frame.payload.clone();
-    if frame.kind == HEADERS && frame.flags & PADDED != 0 {
+    if frame.kind != CONTINUATION && frame.flags & PADDED != 0 {
         let padding = usize::from(payload.remove(0));
         payload.truncate(payload.len() - padding);
     }
     if frame.kind == HEADERS && frame.flags & PRIORITY != 0 {
         payload.drain(..5);
+    }
+    if frame.kind == PUSH_PROMISE {
+        payload.drain(..4);
     }
     payload
 }

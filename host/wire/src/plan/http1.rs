@@ -13,9 +13,10 @@ pub(super) use message::content;
 const DIFFERENT: usize = 32;
 
 /// A conversation, and how it ends.
-pub(super) fn talk(rng: &mut Rng) -> (Talk, End) {
+pub(super) fn talk(rng: &mut Rng, late: bool) -> (Talk, End) {
     let mut units = Vec::new();
-    if rng.u8(..12) == 0 {
+    // It is at a connection's beginning, which was not seen where that is older than the observer.
+    if rng.u8(..12) == 0 && !late {
         units.push(vec![to_pod(message::proxy_header(rng))]);
     }
     for _ in 0..rng.usize(0..5) {
@@ -53,7 +54,7 @@ fn exchange(rng: &mut Rng) -> Unit {
     }
     match rng.u8(..4) {
         // RFC 9110, 10.1.1.
-        0 if !request.http10 => {
+        0 if !request.http10 && rng.bool() => {
             let request = request.with_expect();
             let go_on = b"HTTP/1.1 100 Continue\r\n\r\n".to_vec();
             vec![
@@ -63,6 +64,13 @@ fn exchange(rng: &mut Rng) -> Unit {
                 from_pod(answer),
             ]
         }
+        // Refused before its body has come, which then never comes.
+        0 => vec![
+            to_pod(request.with_expect().head),
+            from_pod(b"HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n".to_vec()),
+            to_pod(b"DELETE /next HTTP/1.1\r\nHost: a\r\n\r\n".to_vec()),
+            from_pod(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n".to_vec()),
+        ],
         // Answered before its body has come.
         1 => {
             let (now, later) = request.body.split_at(rng.usize(0..request.body.len()));
@@ -143,7 +151,7 @@ fn ending(rng: &mut Rng) -> (Unit, End) {
     } else {
         End::ResetByPod
     };
-    match rng.u8(..10) {
+    match rng.u8(..12) {
         0 => {
             let request = Request::random(rng);
             let answer = Answer::until_close(&request, rng);
@@ -195,6 +203,18 @@ fn ending(rng: &mut Rng) -> (Unit, End) {
             (vec![to_pod(line.into_bytes()), from_pod(answer)], by_pod)
         }
         7 => (exchange(rng), End::HalfClosed),
+        // What is no request, or of a version that the server does not know (RFC 9112, 3; RFC 9110, 15.6.6).
+        8 => {
+            let lines = ["GET /old", "NONSENSE", "GET / HTTP/1.1 x", "PUT / HTTP/3.0"];
+            let line = lines[rng.usize(..lines.len())];
+            let status = if line.ends_with("3.0") { 505 } else { 400 };
+            let answer =
+                format!("HTTP/1.1 {status} No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            let mut unit = exchange(rng);
+            unit.push(to_pod(format!("{line}\r\n\r\n").into_bytes()));
+            unit.push(from_pod(answer.into_bytes()));
+            (unit, by_pod)
+        }
         _ => (exchange(rng), any),
     }
 }

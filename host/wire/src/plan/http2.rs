@@ -46,6 +46,8 @@ pub(crate) struct Stream {
     download: Vec<usize>,
     /// `grpc-status`, in trailers or where there is no body in the only block.
     grpc: Option<u16>,
+    /// The pod sends along what was not asked for (RFC 9113, 8.4).
+    push: bool,
     /// RST_STREAM: by the peer or by the pod; before the answer or behind its first block.
     reset: Option<(bool, bool)>,
 }
@@ -64,6 +66,7 @@ enum Op {
     Reset {
         to_pod: bool,
     },
+    Push,
 }
 
 /// A conversation, and how it ends.
@@ -110,6 +113,7 @@ impl Stream {
             },
             download: sizes(rng),
             grpc,
+            push: rng.u8(..10) == 0,
             reset: (rng.u8(..8) == 0).then(|| (rng.bool(), rng.bool())),
         }
     }
@@ -161,6 +165,9 @@ impl Stream {
             .grpc
             .map(|status| ("grpc-status".to_owned(), status.to_string()));
         let trailers: Vec<_> = grpc.into_iter().collect();
+        if self.push {
+            ops.push_back(Op::Push);
+        }
         if self.download.is_empty() && self.reset.is_none() {
             fields.extend(trailers);
             ops.push_back(Op::Headers {
@@ -304,21 +311,13 @@ impl Writer {
                 );
             }
             Op::Reset { to_pod } => self.frame(to_pod, 3, 0, stream.0, &[0, 0, 0, 8]),
+            Op::Push => self.pushed(stream.0),
         }
         true
     }
 
     fn headers(&mut self, to_pod: bool, stream: u32, fields: &[(String, String)], end: bool) {
-        let mut block = Vec::new();
-        for (name, value) in fields {
-            let flags = [0x00, 0x04, 0x04, 0x04, 0x08][self.rng.usize(..5)]
-                | if self.rng.u8(..5) == 0 { 0 } else { 0x10 }
-                | self.rng.u8(..4);
-            let field = (name.clone().into_bytes(), value.clone().into_bytes(), flags);
-            let done = self.encoders[usize::from(to_pod)].encode(field, &mut block);
-            assert!(done.is_ok(), "{name}: {done:?}");
-        }
-        let mut parts = vec![block];
+        let mut parts = vec![self.block(to_pod, fields)];
         while self.rng.u8(..4) == 0 {
             if let Some(last) = parts.pop() {
                 let (now, later) = last.split_at(self.rng.usize(0..=last.len()));
@@ -340,6 +339,35 @@ impl Writer {
             flags |= self.pad(&mut part, 0);
             self.frame(to_pod, 1, flags, stream, &part);
         }
+    }
+
+    /// A promise, and what was promised, on a stream that nobody asked on.
+    fn pushed(&mut self, stream: u32) {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let promised = stream + 1;
+        let mut promise = promised.to_be_bytes().to_vec();
+        promise.extend(self.block(
+            false,
+            &[pair(":method", "GET"), pair(":path", "/style.css")],
+        ));
+        let padded = self.pad(&mut promise, 0);
+        self.frame(false, 5, END_HEADERS | padded, stream, &promise);
+        self.headers(false, promised, &[pair(":status", "200")], false);
+        self.frame(false, 0, END_STREAM, promised, b"a{}");
+    }
+
+    /// A header block of any form.
+    fn block(&mut self, to_pod: bool, fields: &[(String, String)]) -> Vec<u8> {
+        let mut block = Vec::new();
+        for (name, value) in fields {
+            let flags = [0x00, 0x04, 0x04, 0x04, 0x08][self.rng.usize(..5)]
+                | if self.rng.u8(..5) == 0 { 0 } else { 0x10 }
+                | self.rng.u8(..4);
+            let field = (name.clone().into_bytes(), value.clone().into_bytes(), flags);
+            let done = self.encoders[usize::from(to_pod)].encode(field, &mut block);
+            assert!(done.is_ok(), "{name}: {done:?}");
+        }
+        block
     }
 
     /// Pads a payload at times; the flag.

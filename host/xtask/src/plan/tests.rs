@@ -163,7 +163,7 @@ fn old_linker_is_replaced_and_newer_minor_is_kept() {
 fn test_tools_are_no_matter_of_the_build() {
     let mut machine = complete();
     machine.commands.remove("nginx");
-    machine.commands.remove("h2load");
+    machine.commands.remove("nft");
     assert_eq!(plan(Goal::Demo, &machine, None), Ok(vec![]));
     assert_eq!(
         names(&plan(Goal::Test, &machine, None).unwrap()[0]),
@@ -171,7 +171,7 @@ fn test_tools_are_no_matter_of_the_build() {
     );
     assert_eq!(
         names(&plan(Goal::Scenarios, &machine, None).unwrap()[0]),
-        ["nginx", "nghttp2-client"]
+        ["nginx", "nftables"]
     );
 }
 

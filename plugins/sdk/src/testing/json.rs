@@ -57,6 +57,8 @@ struct Target {
     ips: Vec<String>,
     #[serde(default)]
     labels: BTreeMap<String, String>,
+    #[serde(default)]
+    since: u64,
     status: Status,
     #[serde(default)]
     reason: String,
@@ -127,6 +129,9 @@ struct GrpcRow {
 /// The host's; see the interface's `latency`.
 const SCALE: i32 = 3;
 
+/// The host's.
+const PROTOCOLS: [&str; 3] = ["http/1.0", "http/1.1", "http/2"];
+
 impl From<Snapshot> for SnapshotData {
     fn from(snapshot: Snapshot) -> Self {
         let Snapshot {
@@ -150,7 +155,7 @@ impl From<Snapshot> for SnapshotData {
                 scale: SCALE,
                 counts: Vec::new(),
             },
-            protocols: Vec::new(),
+            protocols: PROTOCOLS.map(str::to_owned).to_vec(),
             methods: Vec::new(),
             columns: columns(&targets),
         };
@@ -188,6 +193,7 @@ impl SnapshotData {
             workload_name,
             services: target.services,
             ips: target.ips,
+            since_unix_ns: target.since,
             status: target.status.into(),
             reason: target.reason,
         });

@@ -61,6 +61,83 @@ pub fn ten_thousand_rows() -> SnapshotData {
     SnapshotData::from_json(&snapshot.to_string()).expect("the JSON above is a snapshot")
 }
 
+/// 1,000 pods of 50 workloads in 10 namespaces with four rows each, and a gRPC row in every tenth: as many as
+/// no node has, each with numbers of its own.
+///
+/// # Panics
+/// Never.
+pub fn thousand_targets() -> SnapshotData {
+    let row = |pod: u64, (index, (method, status)): (u64, (&str, u16))| {
+        json!({
+            "direction": "server", "protocol": if index == 3 { "http/2" } else { "http/1.1" }, "method": method,
+            "status": status, "probe": false, "count": 24 * (pod + index), "duration_sum_ns": 24 * (pod + index) * 20_000_000,
+            "latency": {"offset": -60 + pod as i64 % 7, "counts": vec![pod + index; 24]},
+        })
+    };
+    let target = |pod: u64| {
+        let (workload, rows) = (
+            pod % 50,
+            [("GET", 200), ("POST", 201), ("GET", 404), ("POST", 503)],
+        );
+        let each = |index: u64| 24 * (pod + index);
+        let all = (0..4).map(each).sum::<u64>();
+        let grpc = json!({"direction": "server", "status": pod % 17, "count": pod});
+        json!({
+            "id": format!("uid-{pod:04}"), "pod": format!("app-{workload}-{pod}"), "uid": format!("uid-{pod:04}"),
+            "namespace": format!("team-{}", workload % 10),
+            "workload": {"kind": "Deployment", "name": format!("app-{workload}")},
+            "services": [format!("app-{workload}")], "ips": [format!("10.0.{}.{}", pod / 250, pod % 250 + 1)],
+            "labels": {"team": format!("team-{}", workload % 10)}, "status": "active", "reason": "",
+            "totals": {
+                "requests": all, "err4": each(2), "err5": each(3), "aborted": pod % 3, "in_flight": pod % 5,
+                "seen": all + pod % 3 + pod % 5, "coverage": 1.0, "duration_last_ns": 20_000_000 + pod,
+                "duration_sum_ns": all * 20_000_000, "duration_count": all,
+            },
+            "rows": (0..).zip(rows).map(|indexed| row(pod, indexed)).collect::<Vec<_>>(),
+            "grpc": if pod % 10 == 1 { json!([grpc]) } else { json!([]) },
+        })
+    };
+    let snapshot = json!({
+        "node": "worker-1",
+        "window": {"start": 1_790_000_000_000_000_000_u64, "end": 1_790_000_010_000_000_000_u64, "sequence": 7, "merged": 1},
+        "temporality": "cumulative",
+        "targets": (0..1000).map(target).collect::<Vec<_>>(),
+    });
+    SnapshotData::from_json(&snapshot.to_string()).expect("the JSON above is a snapshot")
+}
+
+/// Compares an output too long to be kept with what the golden file says of it: its length, its hash, and its
+/// first and last lines, for a person to see.
+///
+/// # Panics
+/// Where they differ.
+#[track_caller]
+pub fn assert_golden_digest(file: impl AsRef<Path>, actual: &str) {
+    let lines: Vec<&str> = actual.lines().collect();
+    let shown = lines
+        .iter()
+        .take(3)
+        .chain(lines.iter().skip(3).rev().take(3).rev());
+    let mut digest = format!(
+        "{} lines, {} bytes, FNV-1a {:016x}\n",
+        lines.len(),
+        actual.len(),
+        fnv1a(actual.as_bytes())
+    );
+    for line in shown {
+        digest.push_str(line);
+        digest.push('\n');
+    }
+    assert_golden(file, &digest);
+}
+
+/// <http://www.isthe.com/chongo/tech/comp/fnv/>: the standard library's hasher may change with the compiler.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+    })
+}
+
 /// Compares `actual` with the golden file; `UPDATE_GOLDEN=1` in the environment writes it instead.
 ///
 /// # Panics

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use owlk8s_model::TargetSnapshot;
 use tokio::io::AsyncReadExt;
 
+use super::super::memory::Wants;
+use super::super::views::Views;
 use super::*;
 use crate::agent::state::Saved;
 use crate::authority::Ceiling;
@@ -34,15 +36,21 @@ fn sinks(text: &str) -> Vec<SinkConfig> {
 
 /// All frames with windows that a plugin process is sent, each as it is on the wire.
 async fn frames_of(sinks: &[SinkConfig], windows: u64) -> Vec<(ToChild, Vec<u8>)> {
-    let memory = Memory::new(sinks, &Saved::default());
+    let wants = Wants {
+        sinks: sinks.to_vec(),
+        dirs: Vec::new(),
+        secrets: BTreeMap::new(),
+        ceiling: Ceiling::default(),
+        user: 65_534,
+        look_again: false,
+    };
+    let memory = Memory::new(wants, Saved::default());
     let (_drain, draining) = watch::channel(None);
     let (ours, theirs) = StdUnixStream::pair().unwrap();
     theirs.set_nonblocking(true).unwrap();
     let connection = Connection {
         memory: &memory,
         drain: draining,
-        configure: Configure::default(),
-        views: Views::of(sinks, &Ceiling::default()),
     };
     let child = async {
         let (mut from, mut to) = UnixStream::from_std(theirs).unwrap().into_split();

@@ -37,7 +37,7 @@ async fn listen(fields: serde_json::Value) -> (SocketAddr, Arc<Echo>) {
         .as_object_mut()
         .unwrap()
         .extend(fields.as_object().unwrap().clone());
-    let listener = Listener::bind(&serde_json::from_value(config).unwrap())
+    let listener = Listener::bind("http", &serde_json::from_value(config).unwrap())
         .await
         .unwrap();
     let (address, echo) = (
@@ -47,7 +47,11 @@ async fn listen(fields: serde_json::Value) -> (SocketAddr, Arc<Echo>) {
             asked: Semaphore::new(0),
         }),
     );
-    tokio::spawn(listener.run(Arc::clone(&echo) as Arc<dyn Ask>));
+    let responder = Arc::clone(&echo) as Arc<dyn Ask>;
+    tokio::spawn(async move {
+        let stop = watch::Sender::new(false);
+        listener.run(responder, stop.subscribe()).await;
+    });
     (address, echo)
 }
 
@@ -109,7 +113,7 @@ fn answer_that_is_no_http_is_a_fault() {
 async fn taken_port_is_named_with_its_remedy() {
     let (address, _) = listen(serde_json::json!({})).await;
     let config = serde_json::from_value(serde_json::json!({ "listen": address })).unwrap();
-    let error = Listener::bind(&config).await.err().unwrap();
+    let error = Listener::bind("http", &config).await.err().unwrap();
     assert!(
         error.starts_with(&format!(
             "cannot listen on {address}: Address already in use"

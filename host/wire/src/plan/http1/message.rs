@@ -81,8 +81,9 @@ impl Request {
         }
         let method = METHODS[rng.usize(..METHODS.len())];
         let http10 = rng.u8(..10) == 0;
+        let blanks = ["", "", "", "", "", "", " ", " \t"][rng.usize(..8)];
         let mut lines = vec![format!(
-            "{method} {} HTTP/1.{}",
+            "{method} {} HTTP/1.{}{blanks}",
             target(rng),
             if http10 { 0 } else { 1 }
         )];
@@ -251,7 +252,8 @@ fn field(rng: &mut Rng, name: &str, value: &str) -> String {
         1 => name.to_ascii_uppercase(),
         _ => name.to_owned(),
     };
-    let before = ["", " ", " ", " ", " ", "\t", "  "][rng.usize(..7)];
+    // Once in a while folded (RFC 9112, 5.2).
+    let before = ["", " ", " ", " ", " ", "\t", "  ", "\r\n "][rng.usize(..8)];
     let after = ["", "", "", "", " ", "\t "][rng.usize(..6)];
     format!("{name}:{before}{value}{after}")
 }
@@ -267,6 +269,9 @@ fn framed(rng: &mut Rng, chunked: bool, fields: &mut Vec<String>) -> Vec<u8> {
         } else {
             length
         };
+        if chunked && rng.u8(..20) == 0 {
+            fields.push(field(rng, "Transfer-Encoding", "identity"));
+        }
         fields.push(field(rng, "Content-Length", &length));
         return body;
     }

@@ -1,0 +1,19 @@
+//! `make bench`: the benchmark of plugins, with the native code that it is held against.
+
+use anyhow::Result;
+
+use crate::compile;
+use crate::plan::Toolchain;
+use crate::run::{announce, run};
+use crate::workspace::{cargo, path};
+
+pub(crate) fn bench(toolchain: Toolchain) -> Result<()> {
+    compile::plugins(toolchain)?;
+    announce("the benchmark and its native half");
+    let native = compile::native_bench()?;
+    run(cargo(".")
+        .args(["bench", "--package", "owlk8s-plugin-host"])
+        .args(["--features", "bench", "--bench", "guests", "--target-dir"])
+        .arg(path("target"))
+        .env("OWLK8S_BENCH_NATIVE", native))
+}
