@@ -42,6 +42,7 @@ pub(crate) async fn of_ten_plugins() {
         program: Program {
             path: env!("CARGO_BIN_EXE_owlk8s-plugin-process").into(),
             args: Vec::new(),
+            compiler_args: vec!["compile".to_owned()],
         },
         ..crate::options()
     })
