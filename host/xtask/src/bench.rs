@@ -12,8 +12,14 @@ pub(crate) fn bench(toolchain: Toolchain) -> Result<()> {
     announce("the benchmark and its native half");
     let native = compile::native_bench()?;
     run(cargo(".")
-        .args(["bench", "--package", "owlk8s-plugin-host"])
-        .args(["--features", "bench", "--bench", "guests", "--target-dir"])
+        // Of the whole workspace: so cargo chooses the features that the tests are built with.
+        .args([
+            "bench",
+            "--workspace",
+            "--features",
+            "owlk8s-plugin-host/bench",
+        ])
+        .args(["--bench", "guests", "--target-dir"])
         .arg(path("target"))
         .env("OWLK8S_BENCH_NATIVE", native))
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use owlk8s_plugin_host::{HostOptions, PluginHost, Program, SinkConfig, SinkStatus};
+use owlk8s_plugin_host::{HostOptions, PluginHost, PluginsConfig, Program, SinkConfig, SinkStatus};
 
 use crate::{component, node};
 
@@ -39,9 +39,15 @@ pub(crate) async fn of_ten_plugins() {
     });
     let host = PluginHost::start(HostOptions {
         sinks: sinks.collect(),
+        // Writes into the folder that was made here.
+        plugins: PluginsConfig {
+            user: rustix::process::geteuid().as_raw(),
+            ..PluginsConfig::default()
+        },
         program: Program {
             path: env!("CARGO_BIN_EXE_owlk8s-plugin-process").into(),
             args: Vec::new(),
+            compiler_args: vec!["compile".to_owned()],
         },
         ..crate::options()
     })
