@@ -27,6 +27,15 @@ pub(crate) fn put(url: &str, path: &str, body: &str) -> anyhow::Result<Bytes> {
     ask(url, Method::PUT, path, body)
 }
 
+/// The lines of what `/log` answers.
+pub(crate) fn log_lines(log: &serde_json::Value) -> String {
+    let lines = log["lines"].as_array().into_iter().flatten();
+    lines
+        .filter_map(|line| line.as_str())
+        .map(|line| format!("{line}\n"))
+        .collect()
+}
+
 /// For one command.
 pub(crate) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()

@@ -119,11 +119,7 @@ fn log(level: Option<&str>, url: &str) -> anyhow::Result<()> {
         return print(&String::from_utf8_lossy(&said));
     }
     let log: serde_json::Value = serde_json::from_slice(&said)?;
-    let lines = log["lines"].as_array().into_iter().flatten();
-    let mut text: String = lines
-        .filter_map(|line| line.as_str())
-        .map(|line| format!("{line}\n"))
-        .collect();
+    let mut text = client::log_lines(&log);
     let word = |key: &str| log[key].as_str().unwrap_or_default().to_owned();
     text += &format!("-- {} ({})\n", word("filter"), word("source"));
     print(&text)

@@ -124,10 +124,7 @@ fn collect(path: Option<&Path>, url: &str, as_they_are: bool) -> anyhow::Result<
     }
     if let Some(log) = log {
         let log: Value = parsed(Some(&log));
-        let lines = log["lines"].as_array().into_iter().flatten();
-        let lines = lines.filter_map(Value::as_str);
-        let lines: String = lines.map(|line| format!("{line}\n")).collect();
-        add("log.txt", texts.text(&lines));
+        add("log.txt", texts.text(&client::log_lines(&log)));
     }
     let missing: String = missing.iter().map(|why| format!("{why}\n")).collect();
     add("missing.txt", texts.text(&missing));

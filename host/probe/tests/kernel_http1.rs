@@ -261,6 +261,18 @@ fn fields_that_only_look_like_framing_frame_nothing() {
     assert_counts(&seen, &[(200, 1), (404, 1)]);
 }
 
+/// An answer with a coding and a length, then another.
+fn coded(value: &str) -> Seen {
+    let answer =
+        format!("HTTP/1.1 200 OK\r\nTransfer-Encoding:{value}\r\nContent-Length: 5\r\n\r\nHTTP/");
+    talk(&[
+        (true, GET),
+        (false, answer.as_bytes()),
+        (true, GET),
+        (false, LATER),
+    ])
+}
+
 #[test]
 fn coding_that_is_none_leaves_the_length_to_frame() {
     for value in [
@@ -272,15 +284,7 @@ fn coding_that_is_none_leaves_the_length_to_frame() {
         "",
         " ",
     ] {
-        let answer = format!(
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding:{value}\r\nContent-Length: 5\r\n\r\nHTTP/"
-        );
-        let seen = talk(&[
-            (true, GET),
-            (false, answer.as_bytes()),
-            (true, GET),
-            (false, LATER),
-        ]);
+        let seen = coded(value);
         assert_counts(&seen, &[(200, 1), (404, 1)]);
     }
 }
@@ -288,15 +292,7 @@ fn coding_that_is_none_leaves_the_length_to_frame() {
 #[test]
 fn coding_that_is_not_chunked_is_read_until_close_on_one_line_or_more() {
     for value in [" gzip", "\r\n gzip", " gzip,\r\n identity"] {
-        let answer = format!(
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding:{value}\r\nContent-Length: 5\r\n\r\nHTTP/"
-        );
-        let seen = talk(&[
-            (true, GET),
-            (false, answer.as_bytes()),
-            (true, GET),
-            (false, LATER),
-        ]);
+        let seen = coded(value);
         // What follows is of the body.
         assert_eq!((seen.requests(), seen.in_flight()), (1, 1), "{value:?}");
     }

@@ -312,12 +312,7 @@ impl Memory {
     /// In the order of the configuration; those that leave come last.
     pub(super) fn status(&self) -> Vec<SinkStatus> {
         let inner = self.inner();
-        let leaving = inner.sinks.values().filter(|sink| sink.leaves);
-        inner
-            .staying()
-            .chain(leaving)
-            .map(|sink| sink.status.clone())
-            .collect()
+        inner.all().map(|sink| sink.status.clone()).collect()
     }
 
     /// Of one sink, the newest last.
@@ -440,12 +435,16 @@ impl Inner {
         self.order.iter().filter_map(|name| self.sinks.get(name))
     }
 
+    /// Those, then what leaves.
+    fn all(&self) -> impl Iterator<Item = &Sink> {
+        let leaving = self.sinks.values().filter(|sink| sink.leaves);
+        self.staying().chain(leaving)
+    }
+
     fn views(&self) -> Views {
         // What leaves gets what was offered before it is told so.
-        let leaving = self.sinks.values().filter(|sink| sink.leaves);
         let configs: Vec<SinkConfig> = self
-            .staying()
-            .chain(leaving)
+            .all()
             .filter(|sink| sink.wanted.1.enabled)
             .map(|sink| sink.running.as_ref().unwrap_or(&sink.wanted).1.clone())
             .collect();
