@@ -197,6 +197,7 @@ fn documents_name_commands_that_there_are() {
         vec!["run"],
         vec!["config"],
         vec!["doctor"],
+        vec!["top"],
         vec!["log"],
         vec!["support"],
         vec!["plugin", "crash"],
