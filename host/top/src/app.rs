@@ -144,7 +144,7 @@ impl App {
         (rows, all)
     }
 
-    pub(crate) fn key(&mut self, key: KeyEvent, now: Instant) -> Wish {
+    pub(crate) fn key(&mut self, key: KeyEvent) -> Wish {
         let control = key.modifiers.contains(KeyModifiers::CONTROL);
         match key.code {
             KeyCode::Char('c') if control => return Wish::Quit,
@@ -309,7 +309,7 @@ mod tests {
     }
 
     fn press(app: &mut App, keys: &str) -> Wish {
-        let press = |key| app.key(KeyEvent::from(KeyCode::Char(key)), Instant::now());
+        let press = |key| app.key(KeyEvent::from(KeyCode::Char(key)));
         keys.chars().map(press).last().unwrap()
     }
 
@@ -330,7 +330,7 @@ mod tests {
         for keys in ["?", "/"] {
             press(&mut app, keys);
             assert_eq!(press(&mut app, "x"), Wish::Nothing);
-            assert_eq!(app.key(control_c, Instant::now()), Wish::Quit);
+            assert_eq!(app.key(control_c), Wish::Quit);
         }
     }
 
@@ -338,11 +338,11 @@ mod tests {
     fn a_filter_is_typed_kept_and_cleared() {
         let mut app = app(Instant::now());
         press(&mut app, "/paq");
-        app.key(KeyCode::Backspace.into(), Instant::now());
+        app.key(KeyCode::Backspace.into());
         assert_eq!(names(&mut app), ["pay"]);
-        app.key(KeyCode::Enter.into(), Instant::now());
+        app.key(KeyCode::Enter.into());
         assert_eq!((app.typing, names(&mut app).len()), (false, 1));
-        app.key(KeyCode::Esc.into(), Instant::now());
+        app.key(KeyCode::Esc.into());
         assert_eq!(names(&mut app).len(), 3);
     }
 

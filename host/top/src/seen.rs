@@ -81,7 +81,7 @@ pub(crate) enum Health {
     Waiting,
     Degraded,
     Failed,
-    /// Its zeros mean nothing.
+    /// Its packets go another way.
     Blind,
 }
 
@@ -98,6 +98,11 @@ impl Health {
             Status::Degraded => Self::Degraded,
             Status::Failed => Self::Failed,
         }
+    }
+
+    /// Whether it has numbers; where not, its zeros mean nothing.
+    pub(crate) fn is_read(self) -> bool {
+        matches!(self, Self::Active | Self::Degraded)
     }
 
     pub(crate) fn word(self) -> &'static str {

@@ -205,6 +205,8 @@ pub(crate) struct Row {
     since_discovery: Counts,
     /// The worst of its targets, and how many are that.
     pub(crate) health: (Health, usize),
+    /// Whether one of its targets has numbers.
+    is_read: bool,
     /// Of the first of those.
     pub(crate) reason: String,
     /// What a filter looks at, in small letters.
@@ -222,6 +224,7 @@ impl Row {
             counts: Counts::default(),
             since_discovery: Counts::default(),
             health: (Health::Active, 0),
+            is_read: false,
             reason: String::new(),
             text: String::new(),
         }
@@ -233,6 +236,7 @@ impl Row {
         self.counts.add(&counted.counts);
         self.since_discovery.add(&counted.since_discovery);
         let health = Health::of(target);
+        self.is_read |= health.is_read();
         match health.cmp(&self.health.0) {
             Ordering::Less => {}
             Ordering::Equal => self.health.1 += 1,
@@ -252,16 +256,16 @@ impl Row {
         self.text += " ";
     }
 
-    /// Its numbers mean nothing.
-    pub(crate) fn is_blind(&self) -> bool {
-        self.health == (Health::Blind, self.targets.len())
+    /// Its numbers mean something.
+    pub(crate) fn is_read(&self) -> bool {
+        self.is_read
     }
 
-    /// Since discovery, as the agent audits it; none where nothing can be seen.
-    pub(crate) fn coverage(&self) -> f64 {
+    /// Since discovery, as the agent audits it; of a blind one nothing is covered.
+    pub(crate) fn coverage(&self) -> Option<f64> {
         match self.health.0 {
-            Health::Blind => 0.0,
-            _ => self.since_discovery.coverage(),
+            Health::Blind => Some(0.0),
+            _ => self.is_read.then(|| self.since_discovery.coverage()),
         }
     }
 
@@ -276,7 +280,7 @@ impl Row {
 
     /// What a number column sorts by; what has no value is last, whichever way it goes.
     fn value(&self, column: Column) -> Option<f64> {
-        if self.is_blind() && !matches!(column, Column::Coverage | Column::Status) {
+        if !self.is_read && !matches!(column, Column::Coverage | Column::Status) {
             return None;
         }
         let counts = &self.counts;
@@ -289,7 +293,7 @@ impl Row {
             Column::P90 => counts.quantile(0.9),
             Column::P99 => counts.quantile(0.99),
             Column::InFlight => Some(counts.in_flight as f64),
-            Column::Coverage => Some(self.coverage()),
+            Column::Coverage => self.coverage(),
             Column::Status => Some(f64::from(self.health.0 as u8)),
         }
     }
@@ -303,7 +307,7 @@ impl Row {
             Column::Errors | Column::Refused => words::share(value),
             Column::P50 | Column::P90 | Column::P99 => words::time(value),
             Column::InFlight => value.map_or_else(|| words::NONE.to_owned(), |n| n.to_string()),
-            Column::Coverage => words::coverage(self.coverage()),
+            Column::Coverage => value.map_or_else(|| words::NONE.to_owned(), words::coverage),
             Column::Status => self.status(),
         }
     }

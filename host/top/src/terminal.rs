@@ -59,7 +59,7 @@ fn run(
             let Event::Key(key) = event::read().map_err(step("read the keyboard"))? else {
                 continue;
             };
-            match key.is_press().then(|| app.key(key, Instant::now())) {
+            match key.is_press().then(|| app.key(key)) {
                 Some(Wish::Quit) => return Ok(()),
                 Some(Wish::Ask) => asking.now(),
                 Some(Wish::Nothing) | None => {}

@@ -55,11 +55,6 @@ pub(crate) fn age(seconds: u64) -> String {
     }
 }
 
-pub(crate) fn several(count: usize, thing: &str) -> String {
-    let s = if count == 1 { "" } else { "s" };
-    format!("{count} {thing}{s}")
-}
-
 /// What comes from elsewhere moves no cursor.
 pub(crate) fn clean(text: &str) -> String {
     let clean = |c: char| if c.is_control() { ' ' } else { c };

@@ -22,10 +22,10 @@ const SPACING: u16 = 1;
 
 /// What goes first where the screen is narrow.
 const DISPENSABLE: [Part; 9] = [
-    Part::Trend,
     Part::Pods,
-    Part::Column(Column::P50),
     Part::Column(Column::InFlight),
+    Part::Column(Column::P50),
+    Part::Trend,
     Part::Namespace,
     Part::Column(Column::Refused),
     Part::Column(Column::P90),
@@ -179,7 +179,7 @@ fn line(app: &App, row: &Group, parts: &[Part], trend: usize) -> Row<'static> {
             Part::Pods => row.targets.len().to_string(),
             Part::Column(column) => row.cell(*column),
             // A row of zeros would look like one.
-            Part::Trend if row.is_blind() => String::new(),
+            Part::Trend if !row.is_read() => String::new(),
             Part::Trend => app
                 .model()
                 .map(|model| words::spark(&model.trend(row.targets.iter()), trend))
@@ -196,11 +196,11 @@ fn style(row: &Group, part: Part) -> Style {
         Part::Namespace | Part::Pods => quiet(),
         Part::Trend => Style::new().green(),
         Part::Column(Column::Name) => Style::new().bold(),
-        Part::Column(Column::Errors) if counts.err5 > 0 && !row.is_blind() => Style::new().red(),
-        Part::Column(Column::Refused) if counts.err4 > 0 && !row.is_blind() => {
+        Part::Column(Column::Errors) if counts.err5 > 0 && row.is_read() => Style::new().red(),
+        Part::Column(Column::Refused) if counts.err4 > 0 && row.is_read() => Style::new().yellow(),
+        Part::Column(Column::Coverage) if row.coverage().is_some_and(|c| c < 1.0) => {
             Style::new().yellow()
         }
-        Part::Column(Column::Coverage) if row.coverage() < 1.0 => Style::new().yellow(),
         Part::Column(Column::Status) => tone(row.health.0),
         Part::Column(_) => Style::new(),
     }

@@ -52,9 +52,9 @@ fn screen(app: &mut App, width: u16, height: u16, now: Instant) -> Vec<String> {
     (0..height).map(line).collect()
 }
 
-fn press(app: &mut App, keys: &str, now: Instant) {
+fn press(app: &mut App, keys: &str) {
     for key in keys.chars() {
-        app.key(KeyCode::Char(key).into(), now);
+        app.key(KeyCode::Char(key).into());
     }
 }
 
@@ -69,10 +69,10 @@ fn assert_has(screen: &[String], text: &str) {
 #[test]
 fn a_screen_has_what_is_wrong_before_the_numbers() {
     let now = Instant::now();
-    let shown = screen(&mut app(now), 130, 16, now + Duration::from_secs(1));
+    let shown = screen(&mut app(now), 140, 16, now + Duration::from_secs(1));
     let wanted = [
         "owlk8s top  worker-1   LIVE  1s ago, rates of the last 2.0s",
-        "targets 2/4  blind 1  req/s 115  5xx 4.35%  p50 4.11ms  p90 4.25ms  p99 65.7ms  in flight 0  coverage 100%  sinks 2, 1 failing",
+        "targets 2/4  blind 1  req/s 115  5xx 4.35%  p50 4.09ms  p90 4.24ms  p99 66.8ms  in flight 0  coverage 100%  sinks 2, 1 failing",
         " blind    shop/hidden-0 vh1 is bypassed: CAP_SYS_ADMIN is missing",
         " sink     influx failed: no database  [31mowlk8s",
         " waiting  shop/late-0 its interface is not there yet",
@@ -89,8 +89,8 @@ fn a_screen_has_what_is_wrong_before_the_numbers() {
         ]
     );
     assert_eq!(row(6)[12], "██");
-    assert_eq!(row(9)[..4], ["hidden", "shop", "1", "-"]);
-    assert_eq!(row(9).last(), Some(&"blind"), "no trend of zeros");
+    assert_eq!(row(8)[..4], ["hidden", "shop", "1", "-"]);
+    assert_eq!(row(8).last(), Some(&"blind"), "no trend of zeros");
     assert!(
         shown[15].starts_with(" q quit  ? help  / filter"),
         "{}",
@@ -103,7 +103,7 @@ fn a_narrow_screen_keeps_name_rate_errors_and_status() {
     let now = Instant::now();
     for width in [40, 60, 80, 100, 200] {
         let shown = screen(&mut app(now), width, 20, now);
-        for title in ["SERVICES (4)", "REQ/S▼", "5XX", "STATUS"] {
+        for title in ["SERVICES (4", "REQ/S▼", "5XX", "STATUS"] {
             assert_has(&shown, title);
         }
         assert_has(&shown, "blind");
@@ -114,7 +114,7 @@ fn a_narrow_screen_keeps_name_rate_errors_and_status() {
     for (width, height) in [(1, 1), (5, 3), (20, 4), (10, 50)] {
         let mut app = app(now);
         screen(&mut app, width, height, now);
-        press(&mut app, "?", now);
+        press(&mut app, "?");
         screen(&mut app, width, height, now);
     }
 }
@@ -152,7 +152,7 @@ fn an_agent_that_is_gone_is_said_with_the_age_of_what_is_shown() {
 fn a_paused_screen_says_so() {
     let now = Instant::now();
     let mut app = app(now);
-    press(&mut app, "p", now);
+    press(&mut app, "p");
     assert_has(
         &screen(&mut app, 100, 12, now + Duration::from_secs(150)),
         " PAUSED  2m ago",
@@ -163,18 +163,18 @@ fn a_paused_screen_says_so() {
 fn help_filter_and_details_are_over_the_table() {
     let now = Instant::now();
     let mut app = app(now);
-    press(&mut app, "?", now);
+    press(&mut app, "?");
     let shown = screen(&mut app, 100, 30, now);
     assert_has(&shown, "rows are services, workloads, pods, namespaces");
-    app.key(KeyCode::Esc.into(), now);
-    press(&mut app, "/money", now);
+    app.key(KeyCode::Esc.into());
+    press(&mut app, "/money");
     let shown = screen(&mut app, 100, 30, now);
     assert_has(&shown, "filter: money");
     assert_has(&shown, "SERVICES (1 of 4)");
-    app.key(KeyCode::Enter.into(), now);
+    app.key(KeyCode::Enter.into());
     assert_has(&screen(&mut app, 100, 30, now), " filter: money (Esc) ");
-    press(&mut app, "j", now);
-    app.key(KeyCode::Enter.into(), now);
+    press(&mut app, "j");
+    app.key(KeyCode::Enter.into());
     let shown = screen(&mut app, 100, 40, now);
     assert_has(&shown, "money/pay-0  active");
     assert_has(&shown, "Deployment/pay");
@@ -185,9 +185,9 @@ fn help_filter_and_details_are_over_the_table() {
     assert_has(&shown, "140  GET      200  HTTP/1.1  answered");
     assert_has(&shown, "70  GET      500  HTTP/1.1  answered");
     // However often it is scrolled, the end stays in sight.
-    press(&mut app, &"j".repeat(50), now);
+    press(&mut app, &"j".repeat(50));
     screen(&mut app, 100, 12, now);
-    press(&mut app, "k", now);
+    press(&mut app, "k");
     assert_has(&screen(&mut app, 100, 12, now), "HTTP/1.1  answered");
 }
 
@@ -195,7 +195,7 @@ fn help_filter_and_details_are_over_the_table() {
 fn a_filter_without_a_row_says_so_and_no_target_as_well() {
     let now = Instant::now();
     let mut filtered = app(now);
-    press(&mut filtered, "/nothing", now);
+    press(&mut filtered, "/nothing");
     assert_has(
         &screen(&mut filtered, 100, 20, now),
         "None of 4 has what the filter asks for",
@@ -212,12 +212,12 @@ fn a_filter_without_a_row_says_so_and_no_target_as_well() {
 fn sinks_are_a_table_of_their_own() {
     let now = Instant::now();
     let mut app = app(now);
-    press(&mut app, "5", now);
+    press(&mut app, "5");
     let shown = screen(&mut app, 120, 20, now);
     assert_has(&shown, "WHAT IS WRONG");
     assert_has(&shown, "no database  [31mowlk8s");
     assert_has(&shown, "prometheus");
-    press(&mut app, "/influx", now);
+    press(&mut app, "/influx");
     assert!(
         !screen(&mut app, 120, 20, now)
             .join("")

@@ -69,11 +69,11 @@ fn rows_sort_by_each_column_and_what_has_no_value_is_last_either_way() {
     let order = |sort, falling| shown(&by(Group::Pods, sort, falling, ""));
     assert_eq!(
         order(Column::Rate, true),
-        ["cart-0", "pay-0", "idle-0", "late-0", "hidden-0"]
+        ["cart-0", "pay-0", "idle-0", "hidden-0", "late-0"]
     );
     assert_eq!(
         order(Column::Rate, false),
-        ["idle-0", "late-0", "pay-0", "cart-0", "hidden-0"]
+        ["idle-0", "pay-0", "cart-0", "hidden-0", "late-0"]
     );
     assert_eq!(order(Column::P99, true)[..2], ["pay-0", "cart-0"]);
     assert_eq!(order(Column::P99, false)[..2], ["cart-0", "pay-0"]);
@@ -115,6 +115,8 @@ fn cells_say_what_there_is() {
         ],
         "the zeros of a blind target mean nothing"
     );
+    assert_eq!(cells(3)[1..3], ["-", "-"], "nor those of one that waits");
+    assert_eq!(cells(3)[8..], ["-", "waiting"]);
     let pay = cells(4);
     assert_eq!(pay[1..4], ["2.00", "50.0%", "0%"]);
     assert_eq!(pay[8], "97.22%", "2 of 72 lost");
