@@ -147,7 +147,9 @@ fn host_tests(more: &[&str]) -> Result<()> {
 
 /// One after the other: each is a picture of an agent that has the machine for itself.
 pub(crate) fn screenshots() -> Result<()> {
-    announce("the pictures: host/docs/img/*.png (some five minutes: each waits for a past to show)");
+    announce(
+        "the pictures: host/docs/img/*.png (some five minutes: each waits for a past to show)",
+    );
     host_tests(&[
         "--test",
         "screenshots",
