@@ -30,18 +30,28 @@ fn run(lab: &Lab, arguments: &[&str]) -> Output {
     top.output().unwrap()
 }
 
+/// Set also by a panic: a scope waits for its threads.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Four requests, one of which fails, again and again while `meanwhile` runs.
 fn under_load<T>(nginx: &Nginx<'_>, meanwhile: impl FnOnce() -> T) -> T {
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
-                ["/200", "/200", "/500", "/200"].map(|path| nginx.get(path));
+                for path in ["/200", "/200", "/500", "/200"] {
+                    nginx.get(path);
+                }
             }
         });
-        let done = meanwhile();
-        over.store(true, Ordering::Relaxed);
-        done
+        let _over = Over(&over);
+        meanwhile()
     })
 }
 
