@@ -135,7 +135,7 @@ fn header(app: &App, parts: &[Part], shown: usize, all: usize) -> Row<'static> {
         let (title, sorted) = match part {
             Part::Namespace => ("NAMESPACE".to_owned(), false),
             Part::Pods => ("PODS".to_owned(), false),
-            Part::Trend => (" REQ/S, THE LAST WINDOWS".to_owned(), false),
+            Part::Trend => (" TREND".to_owned(), false),
             Part::Column(Column::Name) => {
                 let count = match shown == all {
                     true => all.to_string(),
