@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::common::Lab;
+use crate::redirect::redirect;
 
 const PORT: u16 = 8080;
 const SERVICES: [&str; 25] = [
@@ -21,6 +22,8 @@ pub(crate) struct City {
     pub(crate) lab: Lab,
     pods: usize,
     services: usize,
+    /// It and its client reach each other past the node.
+    bypassed: Option<usize>,
 }
 
 /// Clients at work; dropped, they end.
@@ -33,12 +36,32 @@ impl City {
     /// Five pods a service where there are many.
     pub(crate) fn new(pods: usize) -> Self {
         let city = Self {
-            lab: Lab::new(pods),
+            // One more, for a client of its own.
+            lab: Lab::new(pods + 1),
             pods,
             services: pods.div_ceil(5).max(pods.min(10)),
+            bypassed: None,
         };
         (0..pods).for_each(|pod| city.serve(pod));
         city
+    }
+
+    /// The packets of this pod never pass the node's end of its veth.
+    pub(crate) fn bypass(&mut self, pod: usize) {
+        self.bypassed = Some(pod);
+        let ends = [self.client(pod), Self::host(pod)].map(|host| self.lab.interface(&host));
+        let bypass = move || {
+            redirect(&ends[0], &ends[1])?;
+            redirect(&ends[1], &ends[0])
+        };
+        self.lab.inside("node", bypass).unwrap().unwrap();
+    }
+
+    fn client(&self, pod: usize) -> String {
+        match self.bypassed == Some(pod) {
+            true => Self::host(self.pods),
+            false => "c1".to_owned(),
+        }
     }
 
     fn host(pod: usize) -> String {
@@ -87,7 +110,10 @@ impl City {
         let over = Arc::new(AtomicBool::new(false));
         let client = |pod| {
             let to = format!("{}:{PORT}", self.lab.ip(&Self::host(pod)));
-            let stream = self.lab.connect("c1", to.parse().unwrap()).unwrap();
+            let stream = self
+                .lab
+                .connect(&self.client(pod), to.parse().unwrap())
+                .unwrap();
             let (over, service) = (Arc::clone(&over), self.service(pod));
             let busy = if self.pods == 1 { 60.0 } else { 40.0 };
             std::thread::spawn(move || ask(&stream, busy, service, &over).unwrap())
