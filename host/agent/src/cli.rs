@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
+use owlk8s_top::{Column, Group};
 
 /// Counts the HTTP requests of this node's pods in the kernel and hands the numbers to plugins.
 #[derive(Parser)]
@@ -44,6 +45,11 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show rates, errors and durations of this node's services and pods, and what cannot be read, as a live table
+    ///
+    /// Where standard output is no terminal it prints one table, and what is wrong to standard error. Ends with 1 when no
+    /// agent answers then.
+    Top(Top),
     /// Show what an agent that runs logs, or change from which level on it does
     Log {
         /// error, warn, info, debug or trace; `default` for what environment and configuration say. Until the agent ends
@@ -80,6 +86,40 @@ pub(crate) enum Command {
     /// The process that compiles one component; started by the agent
     #[command(hide = true)]
     PluginCompile,
+}
+
+#[derive(Args)]
+pub(crate) struct Top {
+    /// Where the agent's admin endpoints are
+    #[arg(long, default_value = crate::client::ADMIN)]
+    pub(crate) url: String,
+    /// Between two readings, `500ms` at least: the rates are of this time
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = interval)]
+    pub(crate) interval: Duration,
+    /// What a row is: services, workloads, pods or namespaces
+    #[arg(long, default_value_t)]
+    pub(crate) group: Group,
+    /// name, rate, 5xx, 4xx, p50, p90, p99, in-flight, coverage or status
+    #[arg(long, value_name = "COLUMN", default_value_t)]
+    pub(crate) sort: Column,
+    /// Only rows with these words in their names, namespaces, workloads or statuses
+    #[arg(long, value_name = "WORDS", default_value = "")]
+    pub(crate) filter: String,
+    /// Print one table, and end
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Print one table as JSON, and end
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Each reading costs the agent some.
+fn interval(typed: &str) -> Result<Duration, String> {
+    let interval = humantime::parse_duration(typed).map_err(|error| error.to_string())?;
+    match interval < Duration::from_millis(500) {
+        true => Err("it is 500ms at least".to_owned()),
+        false => Ok(interval),
+    }
 }
 
 #[derive(Subcommand)]

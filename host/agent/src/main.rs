@@ -26,6 +26,7 @@ mod privilege;
 mod reader;
 mod reload;
 mod support;
+mod top;
 
 use std::io::Write as _;
 use std::path::Path;
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
         Command::Plugin {
             command: PluginCommand::Precompile { components, to },
         } => plugin::precompile(&components, &to).and_then(|text| print(&text)),
+        Command::Top(top) => top::top(top),
         Command::Log { level, url } => log(level.as_deref(), &url),
         Command::Support {
             config,

@@ -145,6 +145,21 @@ fn host_tests(more: &[&str]) -> Result<()> {
         .args(more))
 }
 
+/// One after the other: each is a picture of an agent that has the machine for itself.
+pub(crate) fn screenshots() -> Result<()> {
+    announce(
+        "the pictures: host/docs/img/*.png (some five minutes: each waits for a past to show)",
+    );
+    host_tests(&[
+        "--test",
+        "screenshots",
+        "--",
+        "--ignored",
+        "--nocapture",
+        "--test-threads=1",
+    ])
+}
+
 fn test_threads() -> String {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     format!("--test-threads={}", cores.min(TEST_THREADS))

@@ -46,6 +46,7 @@ usage: cargo xtask COMMAND [--toolchain rustup|debian]
   vm-test [KERNEL ...]    the kernel tests on other kernels, each booted in an emulator; a KERNEL is a series of Debian's
                           (6.1), the file of a kernel package, or a folder that some were unpacked into; --only NAME
                           runs the checks with NAME in theirs
+  screenshots             build, then make the pictures of host/docs/img anew: the live page in chromium, and `owlk8s top`
   bench                   build, then measure what plugins cost, as ratios
   setup GOAL [--dry-run]  install what GOAL (build, demo, test, scenarios) needs
 
@@ -141,6 +142,11 @@ fn dispatch(arguments: &Arguments) -> Result<()> {
         Some("build-ebpf") => compile::ebpf(ready(Goal::Build, wish)?)?,
         Some("build-plugins") => compile::plugins(ready(Goal::Build, wish)?)?,
         Some("bench") => bench::bench(ready(Goal::Build, wish)?)?,
+        Some("screenshots") => {
+            let toolchain = ready(Goal::Test, wish)?;
+            compile::everything(toolchain)?;
+            gate::screenshots()?;
+        }
         Some("test") => gate::gate(ready(Goal::Test, wish)?)?,
         Some("demo") => {
             compile::everything(ready(Goal::Demo, wish)?)?;
