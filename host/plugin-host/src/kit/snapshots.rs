@@ -64,7 +64,15 @@ pub fn read_snapshots(text: &str) -> Result<Vec<Snapshot>, SnapshotError> {
     if snapshots.is_empty() {
         return Err(SnapshotError::Empty);
     }
+    if snapshots.len() > 1 {
+        snapshots.iter_mut().for_each(sort);
+    }
     Ok(snapshots)
+}
+
+/// One window is taken from the next target by target, in this order.
+fn sort(snapshot: &mut Snapshot) {
+    snapshot.targets.sort_by(|a, b| a.id.cmp(&b.id));
 }
 
 /// The same counts of other names and addresses, as in a crash report; equal ones are still equal, over all snapshots.
@@ -76,7 +84,9 @@ pub fn redacted(snapshots: Vec<Snapshot>) -> Vec<Snapshot> {
             target.hook_reason.clear();
         }
         snapshot.targets_confirmed_at = UnixNanos(snapshot.window.end.0);
-        redaction.snapshot(snapshot)
+        let mut snapshot = redaction.snapshot(snapshot);
+        sort(&mut snapshot);
+        snapshot
     };
     snapshots.into_iter().map(&mut one).collect()
 }
@@ -117,6 +127,19 @@ mod tests {
             read_snapshots(" ").unwrap_err().to_string(),
             "the file holds no snapshot"
         );
+    }
+
+    #[test]
+    fn targets_are_in_the_order_in_which_windows_are_compared() {
+        let in_order = |snapshot: &Snapshot| snapshot.targets.is_sorted_by_key(|target| &target.id);
+        let shop = built_in("shop").unwrap();
+        assert!(!in_order(&shop), "or this shows nothing");
+        let json = serde_json::to_string(&shop).unwrap();
+        let windows = read_snapshots(&(json.clone() + &json)).unwrap();
+        assert!(windows.iter().all(in_order));
+        for _ in 0..20 {
+            assert!(redacted(vec![shop.clone()]).iter().all(in_order));
+        }
     }
 
     #[test]
