@@ -6,6 +6,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use owlk8s_top::{Column, Group};
 
+use crate::author::{BenchArgs, NewArgs, RecordArgs, RunArgs, TestArgs};
+
 /// Counts the HTTP requests of this node's pods in the kernel and hands the numbers to plugins.
 #[derive(Parser)]
 #[command(name = "owlk8s", disable_version_flag = true)]
@@ -131,6 +133,38 @@ pub(crate) enum PluginCommand {
         /// Give it this manifest, a JSON file, in place; for components whose toolchain cannot embed one
         #[arg(long, value_name = "FILE")]
         set: Option<PathBuf>,
+    },
+    /// Print what a component is and what it asks for, in words; runs nothing of it
+    ///
+    /// Ends with 0 when this host would run it, with 1 when not.
+    Inspect {
+        /// The component
+        component: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run a plugin once on a snapshot and print what it gives; in this process, without a capability
+    ///
+    /// Ends with 0 when it gave something for each window, with 1 when not.
+    Run(RunArgs),
+    /// Write snapshots of an agent to a file, with other names and addresses, to try plugins on
+    Record(RecordArgs),
+    /// Compare what a plugin gives with golden files, and try it on nothing, on odd names and on 50,000 rows
+    ///
+    /// Ends with 0 when all is as it was, with 1 when not.
+    Test(TestArgs),
+    /// Measure what a plugin costs a window: processor time, memory, bytes
+    ///
+    /// Ends with 1 when that is over the budget.
+    Bench(BenchArgs),
+    /// Begin a plugin: a folder that builds, with a test
+    New(NewArgs),
+    /// Build a plugin's folder by the toolchain of its language
+    Build {
+        /// The folder, with a `plugin.toml`
+        #[arg(default_value = ".")]
+        folder: PathBuf,
     },
     /// Print the crash reports of a sink, the newest last, as the agent on this node keeps them
     Crash {

@@ -72,8 +72,8 @@ fn summary(times: &[(&str, Duration)], verdict: &str) {
     eprintln!("  the gate {verdict} after {}", human(whole));
 }
 
-/// The three workspaces of the checkout.
-const WORKSPACES: [&str; 3] = [".", "plugins", "ebpf/red"];
+/// The four workspaces of the checkout.
+const WORKSPACES: [&str; 4] = [".", "plugins", "examples/plugins", "ebpf/red"];
 
 /// A lock file that lags behind its manifest would be changed by whoever builds next.
 fn lock_files() -> Result<()> {
@@ -113,9 +113,12 @@ fn ebpf_lints() -> Result<()> {
 
 /// Natively as well, and in the quick profile: their own is tuned for size.
 fn plugin_lints() -> Result<()> {
-    let mut clippy = cargo("plugins");
-    clippy.args(["clippy", "--quiet", "--workspace", "--all-targets"]);
-    run(clippy.args(["--", "--deny", "warnings"]))
+    for workspace in ["plugins", "examples/plugins"] {
+        let mut clippy = cargo(workspace);
+        clippy.args(["clippy", "--quiet", "--workspace", "--all-targets"]);
+        run(clippy.args(["--", "--deny", "warnings"]))?;
+    }
+    Ok(())
 }
 
 fn host_lints() -> Result<()> {

@@ -23,6 +23,7 @@ pub mod influx;
 pub mod lab;
 pub mod nginx;
 pub mod prometheus;
+pub mod receiver;
 pub mod screen;
 
 use std::path::{Path, PathBuf};
@@ -34,6 +35,7 @@ pub use influx::Influx;
 pub use lab::Lab;
 pub use nginx::Nginx;
 pub use prometheus::Prometheus;
+pub use receiver::Receiver;
 pub use screen::Terminal;
 
 /// Asks again and again until `ask` is content; its last complaint is the failure.
