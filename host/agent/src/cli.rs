@@ -10,7 +10,7 @@ use crate::author::{BenchArgs, NewArgs, RecordArgs, RunArgs, TestArgs};
 
 /// Counts the HTTP requests of this node's pods in the kernel and hands the numbers to plugins.
 #[derive(Parser)]
-#[command(name = "owlk8s", disable_version_flag = true)]
+#[command(name = "owlk8s", version)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
