@@ -105,7 +105,9 @@ fn without_an_agent_it_ends_with_an_error_that_names_the_remedy() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        said.contains("no agent answers on http://127.0.0.1:9465 (give another address by --url)"),
+        said.contains(
+            "no agent answers on http://127.0.0.1:9465: its configuration has the address, `listen` in [admin]"
+        ),
         "{said}"
     );
     assert_eq!(said.lines().count(), 1, "{said}");

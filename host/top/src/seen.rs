@@ -58,6 +58,12 @@ pub struct SinkCounters {
 }
 
 impl Sink {
+    /// Of a component's path its file's name, without `.wasm`.
+    pub(crate) fn plugin_name(&self) -> &str {
+        let (_, file) = self.plugin.rsplit_once('/').unwrap_or(("", &self.plugin));
+        file.strip_suffix(".wasm").unwrap_or(file)
+    }
+
     /// What is wrong with it, where something is.
     pub(crate) fn trouble(&self) -> Option<&str> {
         let last_failed = self.last_error_unix_ns > self.last_success_unix_ns;
@@ -113,5 +119,23 @@ impl Health {
             Self::Failed => "failed",
             Self::Blind => "blind",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Sink;
+
+    #[test]
+    fn a_component_is_called_by_its_file_and_a_shipped_plugin_by_its_name() {
+        let named = |plugin: &str| {
+            let plugin = plugin.to_owned();
+            Sink {
+                plugin,
+                ..Sink::default()
+            }
+        };
+        assert_eq!(named("/opt/plugins/acme.wasm").plugin_name(), "acme");
+        assert_eq!(named("json-log").plugin_name(), "json-log");
     }
 }

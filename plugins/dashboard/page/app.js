@@ -218,7 +218,7 @@ function tiles() {
   const tile = (id, label, value, note, tone) =>
     element("dl", { class: "tile", id: `tile-${id}` }, element("dt", {}, label), element("dd", { class: tone }, value, note ? element("small", {}, ` ${note}`) : ""));
   $("tiles").replaceChildren(
-    tile("rate", "Requests a second", rate(perSecond)),
+    tile("rate", "Requests/s", rate(perSecond)),
     tile("errors", "Errors (5xx)", share(sum.err5 / sum.requests), "", sum.err5 > 0 ? "bad" : ""),
     tile("p50", "p50", time(quantile(sum.buckets, 0.5))),
     tile("p90", "p90", time(quantile(sum.buckets, 0.9))),

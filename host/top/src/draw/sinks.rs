@@ -74,7 +74,7 @@ fn line(sink: &Sink, now: u64) -> Row<'static> {
     let counters = sink.counters;
     Row::new([
         Cell::from(words::clean(&sink.name)).bold(),
-        Cell::from(words::clean(&sink.plugin)),
+        Cell::from(words::clean(sink.plugin_name())),
         Cell::from(words::clean(&sink.state)).style(state),
         number(counters.windows_delivered),
         number(counters.windows_dropped),
