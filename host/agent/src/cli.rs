@@ -3,11 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
+use owlk8s_top::{Column, Group};
+
+use crate::author::{BenchArgs, NewArgs, RecordArgs, RunArgs, TestArgs};
 
 /// Counts the HTTP requests of this node's pods in the kernel and hands the numbers to plugins.
 #[derive(Parser)]
-#[command(name = "owlk8s", disable_version_flag = true)]
+#[command(name = "owlk8s", version)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -44,6 +47,11 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show rates, errors and durations of this node's services and pods, and what cannot be read, as a live table
+    ///
+    /// Where standard output is no terminal it prints one table, and what is wrong to standard error. Ends with 1 when no
+    /// agent answers then.
+    Top(Top),
     /// Show what an agent that runs logs, or change from which level on it does
     Log {
         /// error, warn, info, debug or trace; `default` for what environment and configuration say. Until the agent ends
@@ -82,6 +90,40 @@ pub(crate) enum Command {
     PluginCompile,
 }
 
+#[derive(Args)]
+pub(crate) struct Top {
+    /// Where the agent's admin endpoints are
+    #[arg(long, default_value = crate::client::ADMIN)]
+    pub(crate) url: String,
+    /// Between two readings, `500ms` at least: the rates are of this time
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = interval)]
+    pub(crate) interval: Duration,
+    /// What a row is: services, workloads, pods or namespaces
+    #[arg(long, default_value_t)]
+    pub(crate) group: Group,
+    /// name, rate, 5xx, 4xx, p50, p90, p99, in-flight, coverage or status
+    #[arg(long, value_name = "COLUMN", default_value_t)]
+    pub(crate) sort: Column,
+    /// Only rows with these words in their names, namespaces, workloads or statuses
+    #[arg(long, value_name = "WORDS", default_value = "")]
+    pub(crate) filter: String,
+    /// Print one table, and end
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Print one table as JSON, and end
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Each reading costs the agent some.
+fn interval(typed: &str) -> Result<Duration, String> {
+    let interval = humantime::parse_duration(typed).map_err(|error| error.to_string())?;
+    match interval < Duration::from_millis(500) {
+        true => Err("it is 500ms at least".to_owned()),
+        false => Ok(interval),
+    }
+}
+
 #[derive(Subcommand)]
 pub(crate) enum PluginCommand {
     /// Print what a component says of itself and asks for; runs nothing of it
@@ -91,6 +133,38 @@ pub(crate) enum PluginCommand {
         /// Give it this manifest, a JSON file, in place; for components whose toolchain cannot embed one
         #[arg(long, value_name = "FILE")]
         set: Option<PathBuf>,
+    },
+    /// Print what a component is and what it asks for, in words; runs nothing of it
+    ///
+    /// Ends with 0 when this host would run it, with 1 when not.
+    Inspect {
+        /// The component
+        component: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run a plugin once on a snapshot and print what it gives; in this process, without a capability
+    ///
+    /// Ends with 0 when it gave something for each window, with 1 when not.
+    Run(RunArgs),
+    /// Write snapshots of an agent to a file, with other names and addresses, to try plugins on
+    Record(RecordArgs),
+    /// Compare what a plugin gives with golden files, and try it on nothing, on odd names and on 50,000 rows
+    ///
+    /// Ends with 0 when all is as it was, with 1 when not.
+    Test(TestArgs),
+    /// Measure what a plugin costs a window: processor time, memory, bytes
+    ///
+    /// Ends with 1 when that is over the budget.
+    Bench(BenchArgs),
+    /// Begin a plugin: a folder that builds, with a test
+    New(NewArgs),
+    /// Build a plugin's folder by the toolchain of its language
+    Build {
+        /// The folder, with a `plugin.toml`
+        #[arg(default_value = ".")]
+        folder: PathBuf,
     },
     /// Print the crash reports of a sink, the newest last, as the agent on this node keeps them
     Crash {

@@ -58,9 +58,9 @@ async fn talk(url: &str, method: Method, path: &str, body: &str) -> anyhow::Resu
     };
     let port = authority.port_u16().unwrap_or(80);
     let host = authority.host().trim_matches(['[', ']']);
-    let stream = TcpStream::connect((host, port))
-        .await
-        .with_context(|| format!("no agent answers on {url} (give another address by --url)"))?;
+    let stream = TcpStream::connect((host, port)).await.with_context(|| {
+        format!("no agent answers on {url}: its configuration has the address, `listen` in [admin]")
+    })?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let talk = async {
         let request = Request::builder()

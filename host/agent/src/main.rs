@@ -10,6 +10,7 @@
 
 mod admin;
 mod agent;
+mod author;
 mod book;
 mod cli;
 mod client;
@@ -26,6 +27,7 @@ mod privilege;
 mod reader;
 mod reload;
 mod support;
+mod top;
 
 use std::io::Write as _;
 use std::path::Path;
@@ -53,23 +55,8 @@ fn main() -> ExitCode {
         Command::Demo { duration } => demo::demo(duration),
         Command::Config { config } => print_config(config.as_deref()),
         Command::Doctor { config, json } => return doctor(config.as_deref(), json),
-        Command::Plugin {
-            command: PluginCommand::Manifest { component, set },
-        } => manifest::manifest(&component, set.as_deref()).and_then(|text| print(&text)),
-        Command::Plugin {
-            command: PluginCommand::Crash { sink, url, json },
-        } => plugin::crash(&sink, &url, json).and_then(|text| print(&text)),
-        Command::Plugin {
-            command:
-                PluginCommand::Replay {
-                    report,
-                    plugin,
-                    config,
-                },
-        } => return replay(&report, &plugin, config.as_deref()),
-        Command::Plugin {
-            command: PluginCommand::Precompile { components, to },
-        } => plugin::precompile(&components, &to).and_then(|text| print(&text)),
+        Command::Top(top) => top::top(top),
+        Command::Plugin { command } => return plugin(command),
         Command::Log { level, url } => log(level.as_deref(), &url),
         Command::Support {
             config,
@@ -144,11 +131,32 @@ fn doctor(path: Option<&Path>, json: bool) -> ExitCode {
     }
 }
 
-/// Its exit code is for scripts: 1 where the plugin crashed again.
-fn replay(report: &Path, component: &Path, config: Option<&Path>) -> ExitCode {
-    let replayed = plugin::replay(report, component, config)
-        .and_then(|(text, survived)| print(&text).map(|()| survived));
-    match replayed {
+/// Its exit code is for scripts: 1 where the plugin is not as it should be.
+fn plugin(command: PluginCommand) -> ExitCode {
+    let said = |text: anyhow::Result<String>| text.and_then(|text| print(&text)).map(|()| true);
+    let judged = |verdict: anyhow::Result<(String, bool)>| {
+        verdict.and_then(|(text, good)| print(&text).map(|()| good))
+    };
+    let done = match command {
+        PluginCommand::Manifest { component, set } => {
+            said(manifest::manifest(&component, set.as_deref()))
+        }
+        PluginCommand::Inspect { component, json } => judged(author::inspect(&component, json)),
+        PluginCommand::Run(args) => author::run(&args),
+        PluginCommand::Record(args) => said(author::record(&args)),
+        PluginCommand::Test(args) => judged(author::test(&args)),
+        PluginCommand::Bench(args) => judged(author::bench(&args)),
+        PluginCommand::New(args) => said(author::new(&args)),
+        PluginCommand::Build { folder } => said(author::build(&folder)),
+        PluginCommand::Crash { sink, url, json } => said(plugin::crash(&sink, &url, json)),
+        PluginCommand::Replay {
+            report,
+            plugin,
+            config,
+        } => judged(plugin::replay(&report, &plugin, config.as_deref())),
+        PluginCommand::Precompile { components, to } => said(plugin::precompile(&components, &to)),
+    };
+    match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(FAILED),
         Err(error) => ended_by(&error),

@@ -31,6 +31,16 @@ fn run(text: &str) -> (Option<i32>, String) {
 }
 
 #[test]
+fn the_version_is_told() {
+    let out = owlk8s(&["--version"]);
+    let told = String::from_utf8(out.stdout).unwrap();
+    assert_eq!(
+        (out.status.code(), told.trim()),
+        (Some(0), concat!("owlk8s ", env!("CARGO_PKG_VERSION")))
+    );
+}
+
+#[test]
 fn an_unknown_key_is_a_usage_error() {
     assert_eq!(
         run("intervall = \"1s\"\n"),

@@ -68,6 +68,11 @@ fn only_plugin_host_knows_wasmtime() {
 }
 
 #[test]
+fn only_top_knows_the_terminal() {
+    assert_eq!(who_knows("ratatui"), ["owlk8s-top"]);
+}
+
+#[test]
 fn model_is_values_only() {
     assert_eq!(
         rooms()["owlk8s-model"],
@@ -116,8 +121,10 @@ fn nobody_knows_the_agent_and_the_capable_rooms_do_not_know_each_other() {
                 "owlk8s-probe",
                 "owlk8s-plugin-host",
                 "owlk8s-pipeline",
+                "owlk8s-top",
             ],
         ),
+        ("owlk8s-top", &["owlk8s-model"]),
         (
             "owlk8s-wire",
             &["owlk8s-ebpf-abi", "owlk8s-model", "owlk8s-probe"],

@@ -69,12 +69,15 @@ pub struct Row {
     /// Final status code, 101..=999.
     pub status: u16,
     /// A kubelet probe (`User-Agent: kube-probe/...`); not in the totals unless so configured.
+    #[serde(default)]
     pub probe: bool,
     /// How many were answered.
     pub count: u64,
     /// Sum of their durations, nanoseconds.
+    #[serde(default)]
     pub duration_sum_ns: u64,
     /// Their durations, seconds, in OpenTelemetry's exponential form.
+    #[serde(default)]
     pub latency: Histogram,
 }
 

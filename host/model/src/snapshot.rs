@@ -44,6 +44,7 @@ pub enum Status {
 
 /// The audited sums of one target. `seen = requests + aborted + in_flight + sum(losses)`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Totals {
     /// Answered with a final status.
     pub requests: u64,
@@ -69,7 +70,7 @@ pub struct Totals {
     pub losses: Losses,
 }
 
-/// One target in a snapshot.
+/// One target in a snapshot. In JSON that a person writes, all but id, pod, status and totals may be left out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TargetSnapshot {
     /// Identity; see [`TargetId`].
@@ -77,38 +78,52 @@ pub struct TargetSnapshot {
     /// Pod name.
     pub pod: String,
     /// Pod uid; empty outside Kubernetes.
+    #[serde(default)]
     pub uid: String,
     /// Kubernetes namespace; empty where there is none.
+    #[serde(default)]
     pub namespace: String,
     /// `Deployment/cart`, when known.
+    #[serde(default)]
     pub workload: Option<Workload>,
     /// All services that select it, sorted.
+    #[serde(default)]
     pub services: Vec<String>,
     /// Its addresses.
+    #[serde(default)]
     pub ips: Vec<IpAddr>,
     /// Kubernetes labels.
+    #[serde(default)]
     pub labels: std::collections::BTreeMap<String, String>,
     /// Host-side interface; empty while it is not known.
+    #[serde(default)]
     pub interface: String,
     /// When its cumulative counts began: the start of the first window that held it. Of a target whose counts were
     /// added over several lives, of the latest one.
+    #[serde(default)]
     pub since: UnixNanos,
     /// How it stands.
     pub status: Status,
     /// Why, when the status is not `active`.
+    #[serde(default)]
     pub reason: String,
     /// Where its packets are read; none while it is not attached.
+    #[serde(default)]
     pub hook: Option<Hook>,
     /// Why there and at no better place; empty at the first choice.
+    #[serde(default)]
     pub hook_reason: String,
     /// Its packets bypass that place: its numbers are not available, and its zeros mean nothing. The status is
     /// `degraded`, and the reason names the remedy.
+    #[serde(default)]
     pub blind: bool,
     /// Its sums.
     pub totals: Totals,
     /// Answered requests by dimension.
+    #[serde(default)]
     pub rows: Vec<Row>,
     /// gRPC calls by `grpc-status`.
+    #[serde(default)]
     pub grpc: Vec<GrpcRow>,
 }
 
@@ -122,6 +137,7 @@ pub struct Snapshot {
     /// Of every count in it.
     pub temporality: Temporality,
     /// When the source of targets last confirmed them; Unix nanoseconds.
+    #[serde(default)]
     pub targets_confirmed_at: UnixNanos,
     /// Sorted by id.
     pub targets: Vec<TargetSnapshot>,

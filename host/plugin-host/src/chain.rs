@@ -20,7 +20,7 @@ use crate::plugin::Plugin;
 use crate::status::{PluginKind, PluginStatus};
 use crate::tables::Tables;
 pub(crate) use equipment::Bounds;
-use equipment::Equipment;
+pub(crate) use equipment::Equipment;
 
 /// Instances that a plugin keeps where its sink reuses them: a responder has several calls at once.
 const KEPT: usize = 4;

@@ -332,6 +332,17 @@ impl Desk {
 }
 
 impl Outbox {
+    /// The log lines that wait, for who reads them in this process.
+    pub(crate) fn logged(&mut self) -> Vec<(Level, String)> {
+        let mut lines = Vec::new();
+        while let Ok(frame) = self.logs.try_recv() {
+            if let ToAgent::Log { level, message, .. } = frame {
+                lines.push((level, message));
+            }
+        }
+        lines
+    }
+
     /// Send news until `closing` turns true; then all that waits, and `Drained`. Not cancel safe: a frame
     /// that is cut short would make nonsense of the next.
     pub(crate) async fn send(

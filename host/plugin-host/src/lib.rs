@@ -35,6 +35,7 @@ mod endpoints;
 mod engine;
 mod frames;
 mod guest;
+mod kit;
 mod metered;
 mod outbound;
 mod plugin;
@@ -58,6 +59,10 @@ pub use config::{
     TcpEndpoint, UdpEndpoint, UnixEndpoint, check,
 };
 pub use crash::{CrashReport, Redaction, ReplayError, Replayed, Texts, replay};
+pub use kit::{
+    Asked, BUILT_IN, Cost, Given, Inspection, KitError, Sent, SnapshotError, Tried, Workbench,
+    built_in, node, read_snapshots, redacted,
+};
 pub use owlk8s_pipeline::{BreakerState, LabelSelector, Mode, Select};
 pub use sandbox::{landlock_abi, seal_as_compiler, seal_as_plugins};
 pub use status::{

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 pub(crate) use fetch::{Fetcher, Machine};
 pub(crate) use find::{candidates, find, search_path, short_name};
-pub(crate) use kind::Pre;
+pub(crate) use kind::{KINDS, Pre};
 
 use crate::authority::{Authority, Manifest, ManifestError};
 use crate::engine::Runtime;

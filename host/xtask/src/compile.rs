@@ -97,11 +97,36 @@ pub(crate) fn tests(wanted: &[(&str, &str)]) -> Result<Vec<(String, PathBuf)>> {
 /// `target/plugins/fixtures/NAME.wasm`.
 pub(crate) fn plugins(toolchain: Toolchain) -> Result<()> {
     announce("the plugins: target/plugins/*.wasm");
-    let mut build = cargo_of(toolchain, "plugins");
-    build.args(["build", "--release", "--target", WASM_TARGET]);
+    let mut build = wasm_build(toolchain, "plugins");
     for guest in guests()? {
         build.args(["--package", &guest]);
     }
+    for (manifest, component) in &artefacts(&mut build, "cdylib")? {
+        copy(component, &component_path(manifest)?)?;
+    }
+    written_guests()?;
+    examples(toolchain)
+}
+
+/// Those of `examples/plugins` that are in Rust -> `examples/plugins/NAME/NAME.wasm`, where `owlk8s plugin build` puts it as well.
+fn examples(toolchain: Toolchain) -> Result<()> {
+    announce("the example plugins in Rust: examples/plugins/rust-*/*.wasm");
+    let mut build = wasm_build(toolchain, "examples/plugins");
+    for (manifest, component) in &artefacts(&mut build, "cdylib")? {
+        let folder = manifest
+            .parent()
+            .context("a manifest without a directory")?;
+        let name = folder
+            .file_name()
+            .context("a package without a directory")?;
+        copy(component, &folder.join(name).with_extension("wasm"))?;
+    }
+    Ok(())
+}
+
+fn wasm_build(toolchain: Toolchain, directory: &str) -> Command {
+    let mut build = cargo_of(toolchain, directory);
+    build.args(["build", "--release", "--target", WASM_TARGET]);
     if toolchain == Toolchain::Debian {
         // Debian keeps rust-lld and wasm-component-ld off the PATH.
         let linkers = format!("/usr/lib/rustlib/{}/bin", native_target());
@@ -111,10 +136,7 @@ pub(crate) fn plugins(toolchain: Toolchain) -> Result<()> {
             .env("PATH", format!("{path}:{linkers}"))
             .env("RUSTFLAGS", "-L native=/usr/lib/wasm32-wasi");
     }
-    for (manifest, component) in &artefacts(&mut build, "cdylib")? {
-        copy(component, &component_path(manifest)?)?;
-    }
-    written_guests()
+    build
 }
 
 /// `plugins/testing/written` -> more of `target/plugins/fixtures/NAME.wasm`.

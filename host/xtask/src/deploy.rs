@@ -45,12 +45,20 @@ pub(crate) fn measure(pods: &[String]) -> Result<()> {
         .args(pods))
 }
 
-/// Whether Prometheus takes the alerts.
+/// Whether Prometheus takes the alerts, and each fires when it shall.
 pub(crate) fn alerts() -> Result<()> {
-    run(Command::new("promtool")
-        .args(["check", "rules"])
-        .arg(path("deploy/chart/alerts.yaml")))
-    .context("deploy/chart/alerts.yaml is refused; promtool is in the Debian package prometheus")
+    for (what, file) in [
+        ("check", "deploy/chart/alerts.yaml"),
+        ("test", "deploy/alerts-test.yaml"),
+    ] {
+        run(Command::new("promtool")
+            .args([what, "rules"])
+            .arg(path(file)))
+        .with_context(|| {
+            format!("{file} is refused; promtool is in the Debian package prometheus")
+        })?;
+    }
+    Ok(())
 }
 
 /// Installs them, unless they were installed for the same requirements.

@@ -72,8 +72,8 @@ fn summary(times: &[(&str, Duration)], verdict: &str) {
     eprintln!("  the gate {verdict} after {}", human(whole));
 }
 
-/// The three workspaces of the checkout.
-const WORKSPACES: [&str; 3] = [".", "plugins", "ebpf/red"];
+/// The four workspaces of the checkout.
+const WORKSPACES: [&str; 4] = [".", "plugins", "examples/plugins", "ebpf/red"];
 
 /// A lock file that lags behind its manifest would be changed by whoever builds next.
 fn lock_files() -> Result<()> {
@@ -113,9 +113,12 @@ fn ebpf_lints() -> Result<()> {
 
 /// Natively as well, and in the quick profile: their own is tuned for size.
 fn plugin_lints() -> Result<()> {
-    let mut clippy = cargo("plugins");
-    clippy.args(["clippy", "--quiet", "--workspace", "--all-targets"]);
-    run(clippy.args(["--", "--deny", "warnings"]))
+    for workspace in ["plugins", "examples/plugins"] {
+        let mut clippy = cargo(workspace);
+        clippy.args(["clippy", "--quiet", "--workspace", "--all-targets"]);
+        run(clippy.args(["--", "--deny", "warnings"]))?;
+    }
+    Ok(())
 }
 
 fn host_lints() -> Result<()> {
@@ -143,6 +146,21 @@ fn host_tests(more: &[&str]) -> Result<()> {
         .args(["test", "--release", "--workspace", "--target-dir"])
         .arg(path("target"))
         .args(more))
+}
+
+/// One after the other: each is a picture of an agent that has the machine for itself.
+pub(crate) fn screenshots() -> Result<()> {
+    announce(
+        "the pictures: host/docs/img/*.png (some five minutes: each waits for a past to show)",
+    );
+    host_tests(&[
+        "--test",
+        "screenshots",
+        "--",
+        "--ignored",
+        "--nocapture",
+        "--test-threads=1",
+    ])
 }
 
 fn test_threads() -> String {

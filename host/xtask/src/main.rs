@@ -6,6 +6,7 @@
 mod bench;
 mod compile;
 mod deploy;
+mod examples;
 mod gate;
 mod image;
 mod kernel;
@@ -37,6 +38,8 @@ usage: cargo xtask COMMAND [--toolchain rustup|debian]
   build-plugins           plugins/ -> target/plugins/NAME.wasm
   demo [--for DURATION]   build, then run `owlk8s demo`
   test                    the gate
+  test-examples [NAME ...]
+                          build and test examples/plugins in every language; fetches their toolchains (some 500 MB)
   image [--name NAME:TAG] [--folder DIR] [--try]
                           what was built as a container image: target/image/owlk8s.tar, or just its files;
                           --try starts it under runc or crun as the chart says
@@ -46,6 +49,7 @@ usage: cargo xtask COMMAND [--toolchain rustup|debian]
   vm-test [KERNEL ...]    the kernel tests on other kernels, each booted in an emulator; a KERNEL is a series of Debian's
                           (6.1), the file of a kernel package, or a folder that some were unpacked into; --only NAME
                           runs the checks with NAME in theirs
+  screenshots             build, then make the pictures of host/docs/img anew: the live page in chromium, and `owlk8s top`
   bench                   build, then measure what plugins cost, as ratios
   setup GOAL [--dry-run]  install what GOAL (build, demo, test, scenarios) needs
 
@@ -56,7 +60,8 @@ usage: cargo xtask COMMAND [--toolchain rustup|debian]
 struct Arguments {
     command: Option<String>,
     goal: Option<String>,
-    kernels: Vec<String>,
+    /// Kernels, or examples.
+    names: Vec<String>,
     only: Option<String>,
     toolchain: Option<Toolchain>,
     duration: Option<String>,
@@ -101,8 +106,12 @@ fn parse(mut parser: lexopt::Parser) -> Result<Arguments, lexopt::Error> {
             {
                 arguments.goal = Some(word.string()?);
             }
-            Arg::Value(word) if arguments.command.as_deref() == Some("vm-test") => {
-                arguments.kernels.push(word.string()?);
+            Arg::Value(word)
+                if ["vm-test", "test-examples"]
+                    .iter()
+                    .any(|command| arguments.command.as_deref() == Some(command)) =>
+            {
+                arguments.names.push(word.string()?);
             }
             Arg::Value(word) if arguments.command.as_deref() == Some("measure") => {
                 arguments.pods.push(word.parse::<u16>()?.to_string());
@@ -141,7 +150,16 @@ fn dispatch(arguments: &Arguments) -> Result<()> {
         Some("build-ebpf") => compile::ebpf(ready(Goal::Build, wish)?)?,
         Some("build-plugins") => compile::plugins(ready(Goal::Build, wish)?)?,
         Some("bench") => bench::bench(ready(Goal::Build, wish)?)?,
+        Some("screenshots") => {
+            let toolchain = ready(Goal::Test, wish)?;
+            compile::everything(toolchain)?;
+            gate::screenshots()?;
+        }
         Some("test") => gate::gate(ready(Goal::Test, wish)?)?,
+        Some("test-examples") => {
+            compile::everything(ready(Goal::Build, wish)?)?;
+            examples::test(&arguments.names)?;
+        }
         Some("demo") => {
             compile::everything(ready(Goal::Demo, wish)?)?;
             run::announce(&format!(
@@ -164,7 +182,7 @@ fn dispatch(arguments: &Arguments) -> Result<()> {
         Some("reference") => reference::reference(arguments.check)?,
         Some("vm-test") => {
             let toolchain = ready(Goal::Build, wish)?;
-            vm::test(toolchain, &arguments.kernels, arguments.only.as_deref())?;
+            vm::test(toolchain, &arguments.names, arguments.only.as_deref())?;
         }
         Some("setup") => {
             let name = arguments.goal.as_deref().unwrap_or("build");
@@ -228,7 +246,7 @@ mod tests {
             typed(&["setup", "test"]).expect("valid").goal.as_deref(),
             Some("test")
         );
-        let kernels = typed(&["vm-test", "6.1", "6.12"]).expect("valid").kernels;
+        let kernels = typed(&["vm-test", "6.1", "6.12"]).expect("valid").names;
         assert_eq!(kernels, ["6.1", "6.12"]);
     }
 

@@ -87,6 +87,12 @@ pub(crate) const TOOLS: &[Tool] = &[
         Goal::Test,
     ),
     tool(
+        "script",
+        "bsdutils",
+        "gives `owlk8s top` a terminal in its tests",
+        Goal::Test,
+    ),
+    tool(
         "kill",
         "procps",
         "ends what the end-to-end tests started",

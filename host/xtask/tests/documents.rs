@@ -197,6 +197,7 @@ fn documents_name_commands_that_there_are() {
         vec!["run"],
         vec!["config"],
         vec!["doctor"],
+        vec!["top"],
         vec!["log"],
         vec!["support"],
         vec!["plugin", "crash"],
@@ -317,6 +318,8 @@ fn links_in_documents_lead_somewhere() {
         "CHANGELOG.md",
         "host/docs/adr/README.md",
         "deploy/examples/README.md",
+        "deploy/grafana/README.md",
+        "plugins/README.md",
     ];
     let others = others.map(str::to_owned);
     for document in documents().into_iter().chain(others) {

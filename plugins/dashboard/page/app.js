@@ -83,7 +83,7 @@ function time(seconds) {
   return `${digits(seconds)} s`;
 }
 // Rounded down: what is not whole never looks whole.
-const coverage = (value) => (value === 1 ? "100 %" : `${(Math.floor(value * 10000) / 100).toFixed(2)} %`);
+const coverage = (value) => (!isFinite(value) ? "–" : value === 1 ? "100 %" : `${(Math.floor(value * 10000) / 100).toFixed(2)} %`);
 
 function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
@@ -168,9 +168,12 @@ function groups() {
     group.errors = sum.err5 / sum.requests;
     group.refused = sum.err4 / sum.requests;
     [group.p50, group.p90, group.p99] = [0.5, 0.9, 0.99].map((q) => quantile(sum.buckets, q));
+    const unread = (group.unread = group.targets.every((target) => UNREAD.includes(word(target))));
+    // The zeros of what cannot be read mean nothing.
+    if (unread) for (const key of ["rate", "errors", "refused", "p50", "p90", "p99"]) group[key] = NaN;
     // Since discovery, as the agent audits it.
     const [seen, lost] = ["seen", "lost"].map((key) => group.targets.reduce((all, target) => all + target[key], 0));
-    group.coverage = group.targets.some((target) => target.blind) ? 0 : seen === 0 ? 1 : 1 - lost / seen;
+    group.coverage = group.targets.some((target) => target.blind) ? 0 : unread ? NaN : seen === 0 ? 1 : 1 - lost / seen;
   }
   return [...made.values()];
 }
@@ -215,7 +218,7 @@ function tiles() {
   const tile = (id, label, value, note, tone) =>
     element("dl", { class: "tile", id: `tile-${id}` }, element("dt", {}, label), element("dd", { class: tone }, value, note ? element("small", {}, ` ${note}`) : ""));
   $("tiles").replaceChildren(
-    tile("rate", "Requests a second", rate(perSecond)),
+    tile("rate", "Requests/s", rate(perSecond)),
     tile("errors", "Errors (5xx)", share(sum.err5 / sum.requests), "", sum.err5 > 0 ? "bad" : ""),
     tile("p50", "p50", time(quantile(sum.buckets, 0.5))),
     tile("p90", "p90", time(quantile(sum.buckets, 0.9))),
@@ -227,6 +230,7 @@ function tiles() {
 }
 
 const tone = (target) => (target.blind || target.status === "failed" ? "bad" : target.status === "active" ? "" : "warn");
+const UNREAD = ["blind", "failed", "waiting"];
 const word = (target) => (target.blind ? "blind" : target.status);
 
 // What cannot be read, or not wholly: the worst first.
@@ -368,13 +372,10 @@ function row(group) {
     element("button", { type: "button", class: "name", "data-key": group.key, "aria-expanded": String(state.open.has(group.key)) }, group.name),
     worst ? element("span", { class: `badge ${tone(of)}`, title: of.reason }, group.targets.length > 1 ? `${count} ${worst}` : worst) : "",
     element("span", { class: "where" }, group.targets.length > 1 || state.group !== "pods" ? `${group.where} · ${group.targets.length} ${group.targets.length === 1 ? "pod" : "pods"}` : group.where));
-  const blind = worst === "blind" && group.targets.every((target) => target.blind);
   const cells = COLUMNS.slice(1).map((column) => {
-    // A blind target's zeros mean nothing.
-    const value = blind && column.key !== "coverage" ? "–" : column.show(group);
-    return element("td", { "data-label": column.label, "data-column": column.key, class: [column.wide ? "wide" : "", column.tone ? column.tone(group) : ""].join(" ").trim() || undefined }, value);
+    return element("td", { "data-label": column.label, "data-column": column.key, class: [column.wide ? "wide" : "", column.tone ? column.tone(group) : ""].join(" ").trim() || undefined }, column.show(group));
   });
-  return element("tr", { class: "row" }, name, ...cells, element("td", { class: "trend" }, spark(group)));
+  return element("tr", { class: "row" }, name, ...cells, element("td", { class: "trend" }, group.unread ? "" : spark(group)));
 }
 
 function detail(group) {

@@ -219,9 +219,7 @@ fn the_page_shows_what_came_in_the_last_window() {
             .contains("in the last one p50 31.3 ms"),
         "{text}"
     );
-    page.screenshot("dashboard-light");
     page.dark();
-    page.screenshot("dashboard-dark");
     assert_eq!(page.complaints(), [""; 0]);
 }
 
@@ -273,7 +271,6 @@ fn the_page_is_worked_by_keys_alone() {
     );
     page.key("?");
     assert_eq!(page.value("document.getElementById('keys').open"), true);
-    page.screenshot("dashboard-250");
     assert_eq!(page.complaints(), [""; 0]);
 }
 
@@ -298,7 +295,6 @@ fn the_page_fits_a_telephone_and_has_a_past_when_it_is_opened_again() {
         390,
         "with a row open, neither"
     );
-    page.screenshot("dashboard-390");
     assert_eq!(page.complaints(), [""; 0]);
 }
 

@@ -1,20 +1,21 @@
 //! `http_server_request_duration_seconds` and its client twin.
 
-use owlk8s_plugin::Row;
 use owlk8s_plugin::semconv::exchanges;
+use owlk8s_plugin::{Row, Target};
 
 use crate::Config;
-use crate::exposition::{Exposition, Family, Kind};
+use crate::exposition::{Buckets, Exposition, Family, Kind};
 use crate::labels::Labelled;
 
 pub(crate) fn expose(page: &mut Exposition, config: &Config, targets: &[Labelled<'_>]) {
+    let buckets = page.buckets(&config.buckets);
     let help = "Duration of HTTP requests that the pod answered, first byte of the request to first byte of the answer.";
     let mut family = page.family(
         "http_server_request_duration_seconds",
         Kind::Histogram,
         help,
     );
-    write(&mut family, config, targets, |row| !row.client);
+    write(&mut family, config, &buckets, targets, |row| !row.client);
     if config.client {
         let help = "Duration of HTTP requests that the pod sent, first byte of the request to first byte of the answer.";
         let mut family = page.family(
@@ -22,20 +23,27 @@ pub(crate) fn expose(page: &mut Exposition, config: &Config, targets: &[Labelled
             Kind::Histogram,
             help,
         );
-        write(&mut family, config, targets, |row| row.client);
+        write(&mut family, config, &buckets, targets, |row| row.client);
     }
 }
 
 fn write(
     family: &mut Family<'_>,
     config: &Config,
+    buckets: &Buckets,
     targets: &[Labelled<'_>],
     wanted: impl Fn(&Row<'_>) -> bool,
 ) {
+    let rows = |target| {
+        let rows = Target::rows(target);
+        rows.filter(|row| wanted(row) && (config.include_probes || !row.probe))
+    };
+    let series = targets
+        .iter()
+        .flat_map(|t| rows(&t.target).map(|_| &t.labels));
+    family.reserve(series, buckets);
     for Labelled { target, labels } in targets {
-        let rows = target
-            .rows()
-            .filter(|row| wanted(row) && (config.include_probes || !row.probe));
+        let rows = rows(target);
         for (exchange, durations) in exchanges(rows) {
             let labels = labels
                 .clone()
@@ -44,7 +52,7 @@ fn write(
                 .with("network_protocol_version", exchange.version);
             family.histogram(
                 &labels,
-                &config.buckets,
+                buckets,
                 config.native_histograms,
                 target.since_unix_ns,
                 &durations,

@@ -12,6 +12,7 @@ use std::io::Write as _;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use owlk8s_plugin::Bounds;
 use owlk8s_plugin::semconv::Durations;
 
 use crate::negotiate::Format;
@@ -54,6 +55,13 @@ pub(crate) enum Value {
     Nanoseconds(u64),
 }
 
+/// The classic buckets of a page's histograms.
+pub(crate) struct Buckets {
+    bounds: Bounds,
+    /// What the label `le` says of each in text.
+    le: Vec<String>,
+}
+
 /// The samples of one family.
 pub(crate) struct Family<'e> {
     page: &'e mut Exposition,
@@ -74,6 +82,17 @@ impl Exposition {
     /// No labels yet, in this page's form.
     pub(crate) fn labels(&self) -> Labels {
         Labels::new(self.format)
+    }
+
+    /// Classic buckets with these upper bounds, in this page's form.
+    pub(crate) fn buckets(&self, seconds: &[f64]) -> Buckets {
+        Buckets {
+            bounds: Bounds::new(seconds),
+            le: seconds
+                .iter()
+                .map(|bound| text::bound(self.format, *bound))
+                .collect(),
+        }
     }
 
     /// Begins a family; a name may begin only once. A counter's ends with `_total`, an info's with `_info`.
@@ -130,24 +149,34 @@ impl Family<'_> {
         self.page.spill();
     }
 
+    /// Makes room for as many histograms, each with some labels more than these: a page of text that is whole in memory
+    /// is the largest thing there, and would be moved and doubled as it grows.
+    pub(crate) fn reserve<'l>(
+        &mut self,
+        labels: impl Iterator<Item = &'l Labels>,
+        buckets: &Buckets,
+    ) {
+        if self.page.gzip.is_none() && self.page.open.is_none() {
+            let lines = buckets.le.len() + 3;
+            let line = |labels: &Labels| self.name.len() + labels.bytes().len() + text::REST;
+            let bytes = labels.map(|labels| lines * line(labels)).sum();
+            self.page.bytes.reserve(bytes);
+        }
+    }
+
     /// A histogram with these classic buckets; `native` adds its own where the format can hold them.
     pub(crate) fn histogram(
         &mut self,
         labels: &Labels,
-        bounds: &[f64],
+        buckets: &Buckets,
         native: bool,
         since_unix_ns: u64,
         durations: &Durations,
     ) {
-        let Exposition {
-            open,
-            bytes,
-            format,
-            ..
-        } = &mut *self.page;
+        let Exposition { open, bytes, .. } = &mut *self.page;
         match open {
-            Some(open) => open.histogram(labels, bounds, native, since_unix_ns, durations),
-            None => text::histogram(bytes, *format, self.name, labels, bounds, durations),
+            Some(open) => open.histogram(labels, &buckets.bounds, native, since_unix_ns, durations),
+            None => text::histogram(bytes, self.name, labels, buckets, durations),
         }
         self.page.spill();
     }

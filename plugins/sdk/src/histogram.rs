@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// The host's: a histogram of another works, and takes longer.
+const SCALE: i32 = 3;
+
 /// Bucket `i` of `counts` holds durations in
 /// `(2^((offset + i) / 2^scale), 2^((offset + i + 1) / 2^scale)]` seconds.
 ///
@@ -76,25 +79,34 @@ impl Histogram {
             .map(|(index, count)| (self.bound(f64::from(index) + 0.5), *count))
     }
 
-    /// For each bound (seconds, rising) how many durations are at most that long.
+    /// For each bound how many durations are at most that long.
     ///
     /// A bucket is at most as long as its upper edge, so one that a bound cuts is counted above the
     /// bound: the result never claims that a request was faster than it was, and is at most one
     /// bucket (9 %) slow.
-    pub fn cumulative(&self, bounds: &[f64]) -> Vec<u64> {
+    pub fn cumulative(&self, bounds: &Bounds) -> Vec<u64> {
         let mut buckets = (self.offset..).zip(&self.counts).peekable();
         let mut sum = 0;
-        bounds
-            .iter()
-            .map(|&bound| {
-                while let Some((_, count)) =
-                    buckets.next_if(|&(index, _)| self.bound(f64::from(index + 1)) <= bound)
-                {
-                    sum += count;
-                }
-                sum
-            })
-            .collect()
+        let mut up_to = |end: i32| {
+            while let Some((_, count)) = buckets.next_if(|&(index, _)| index < end) {
+                sum += count;
+            }
+            sum
+        };
+        if self.scale == bounds.scale {
+            return bounds.ends.iter().map(|&end| up_to(end)).collect();
+        }
+        let ends = bounds.seconds.iter().map(|&bound| self.end(bound));
+        ends.map(up_to).collect()
+    }
+
+    /// The first bucket that holds what is longer than this.
+    fn end(&self, bound: f64) -> i32 {
+        // The logarithm is rounded, and the edge decides.
+        let near = (bound.log2() * f64::from(self.scale).exp2()).floor() as i32;
+        (near - 1..)
+            .find(|&index| self.bound(f64::from(index + 1)) > bound)
+            .unwrap_or(i32::MAX)
     }
 
     /// The edge of this index in seconds.
@@ -103,9 +115,38 @@ impl Histogram {
     }
 }
 
+/// Upper bounds of classic buckets, worked out once for many histograms.
+#[derive(Clone, Debug)]
+pub struct Bounds {
+    seconds: Vec<f64>,
+    scale: i32,
+    /// Of that scale, the first bucket that lies above each.
+    ends: Vec<i32>,
+}
+
+impl Bounds {
+    /// Of these in seconds, rising.
+    pub fn new(seconds: &[f64]) -> Self {
+        let like = Histogram {
+            scale: SCALE,
+            ..Histogram::default()
+        };
+        Self {
+            seconds: seconds.to_vec(),
+            scale: SCALE,
+            ends: seconds.iter().map(|&bound| like.end(bound)).collect(),
+        }
+    }
+
+    /// In seconds, rising.
+    pub fn seconds(&self) -> &[f64] {
+        &self.seconds
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Histogram;
+    use super::{Bounds, Histogram};
 
     fn histogram(offset: i32, counts: &[u64]) -> Histogram {
         Histogram {
@@ -140,10 +181,20 @@ mod tests {
     fn a_bound_on_a_bucket_edge_takes_the_bucket_and_a_bound_inside_leaves_it() {
         // (0.5, 0.545], (0.917, 1], (1, 1.09]
         let h = histogram(-8, &[1, 0, 0, 0, 0, 0, 0, 2, 4]);
-        assert_eq!(
-            h.cumulative(&[0.25, 0.5, 0.51, 0.55, 0.99, 1.0, 1.05, 2.0]),
-            [0, 0, 0, 1, 1, 3, 3, 7]
-        );
+        let bounds = Bounds::new(&[0.25, 0.5, 0.51, 0.55, 0.99, 1.0, 1.05, 2.0]);
+        assert_eq!(h.cumulative(&bounds), [0, 0, 0, 1, 1, 3, 3, 7]);
+    }
+
+    #[test]
+    fn bounds_fit_a_histogram_of_another_scale() {
+        // (0.25, 0.5], (0.5, 1], (1, 2]
+        let h = Histogram {
+            scale: 0,
+            offset: -2,
+            counts: vec![1, 2, 4],
+        };
+        let bounds = Bounds::new(&[0.25, 0.5, 0.99, 1.0, 1.99, 2.0, 60.0]);
+        assert_eq!(h.cumulative(&bounds), [0, 1, 1, 3, 3, 7, 7]);
     }
 
     #[test]

@@ -34,7 +34,7 @@ mod tables;
 pub mod testing;
 
 pub use bindings::types::{Outcome, Payload, Rename, Request, Response, Verdict};
-pub use histogram::Histogram;
+pub use histogram::{Bounds, Histogram};
 pub use plugin::{Exporter, Filter, Formatter, Responder, Result};
 pub use snapshot::{GrpcRow, Row, Snapshot, Source, Target};
 pub use tables::{RowKey, TablesBuilder};

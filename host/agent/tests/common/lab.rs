@@ -57,7 +57,7 @@ impl Lab {
             .collect();
         let node = lab.netns("node");
         ip(&["-n", &node, "link", "add", "br0", "type", "bridge"]);
-        ip(&["-n", &node, "addr", "add", "10.79.0.1/24", "dev", "br0"]);
+        ip(&["-n", &node, "addr", "add", "10.79.0.1/16", "dev", "br0"]);
         ip(&["-n", &node, "link", "set", "br0", "up"]);
         for host in &lab.hosts {
             lab.attach(host);
@@ -79,7 +79,8 @@ impl Lab {
     fn wire(&self, host: &str) {
         let (node, own, veth) = (self.netns("node"), self.netns(host), self.interface(host));
         // The same address for each veth of a pod: its neighbours remember it.
-        let mac = format!("02:00:00:00:00:{:02x}", self.position(host));
+        let [high, low] = u16::try_from(self.position(host)).unwrap().to_be_bytes();
+        let mac = format!("02:00:00:00:{high:02x}:{low:02x}");
         ip(&[
             "-n", &node, "link", "add", &veth, "type", "veth", "peer", "name", "eth0", "address",
             &mac, "netns", &own,
@@ -91,7 +92,7 @@ impl Lab {
             &own,
             "addr",
             "add",
-            &format!("{}/24", self.ip(host)),
+            &format!("{}/16", self.ip(host)),
             "dev",
             "eth0",
         ]);
@@ -109,7 +110,8 @@ impl Lab {
     }
 
     pub fn ip(&self, host: &str) -> String {
-        format!("10.79.0.{}", self.position(host) + 11)
+        let at = self.position(host);
+        format!("10.79.{}.{}", at / 200, at % 200 + 11)
     }
 
     fn position(&self, host: &str) -> usize {

@@ -23,6 +23,8 @@ pub mod influx;
 pub mod lab;
 pub mod nginx;
 pub mod prometheus;
+pub mod receiver;
+pub mod screen;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -33,6 +35,8 @@ pub use influx::Influx;
 pub use lab::Lab;
 pub use nginx::Nginx;
 pub use prometheus::Prometheus;
+pub use receiver::Receiver;
+pub use screen::Terminal;
 
 /// Asks again and again until `ask` is content; its last complaint is the failure.
 pub fn within<T>(limit: Duration, what: &str, mut ask: impl FnMut() -> Result<T, String>) -> T {

@@ -14,7 +14,7 @@ use crate::plugin::Plugin;
 use crate::status::PluginKind;
 
 /// What one plugin of a sink was given, as its authority says.
-pub(super) struct Equipment {
+pub(crate) struct Equipment {
     kind: PluginKind,
     outbound: Arc<Outbound>,
     columns: Arc<[String]>,
@@ -32,7 +32,7 @@ pub(crate) struct Bounds<'a> {
 impl Equipment {
     /// Decide what `plugin` may do in `sink`, tell it, and check its config, all before any of its code
     /// runs. The error says what a person has to do.
-    pub(super) fn of(
+    pub(crate) fn of(
         plugin: &mut Plugin,
         config: &PluginConfig,
         sink: &SinkConfig,
@@ -82,7 +82,7 @@ impl Equipment {
 
     /// What the plugin finds around it in one call. Only an exporter sees the node's clock and chance: what
     /// the others make is fixed by the window.
-    pub(super) fn world(&self, ask: &Ask) -> World {
+    pub(crate) fn world(&self, ask: &Ask) -> World {
         let (open, window) = match ask {
             Ask::Run(tables, _) => (true, (tables.end_unix_ns(), tables.sequence())),
             Ask::Validate => (false, (0, 0)),

@@ -14,7 +14,7 @@ pub(crate) enum Pre {
 }
 
 /// The export that makes a component one of its kind.
-const KINDS: [(&str, PluginKind); 4] = [
+pub(crate) const KINDS: [(&str, PluginKind); 4] = [
     ("filter", PluginKind::Filter),
     ("format", PluginKind::Formatter),
     ("respond", PluginKind::Responder),

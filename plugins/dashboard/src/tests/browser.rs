@@ -23,11 +23,16 @@ pub(super) struct Browser {
 impl Browser {
     /// A page of this size, loading.
     pub(super) fn open(url: &str, width: u32, height: u32) -> Self {
+        Self::open_by(Command::new("sh"), url, width, height)
+    }
+
+    /// As [`open`](Self::open), by a shell that is somewhere else, such as in a network namespace.
+    pub(super) fn open_by(mut shell: Command, url: &str, width: u32, height: u32) -> Self {
         static OPENED: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let opened = OPENED.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let profile =
             std::env::temp_dir().join(format!("owlk8s-page-{}-{opened}", std::process::id()));
-        let mut child = Command::new("sh")
+        let mut child = shell
             .args([
                 "-c",
                 START,
@@ -158,14 +163,10 @@ impl Browser {
         self.call("Emulation.setEmulatedMedia", features);
     }
 
-    /// Into the folder that `SCREENSHOTS` names, where it names one.
-    pub(super) fn screenshot(&mut self, name: &str) {
-        let Some(folder) = std::env::var_os("SCREENSHOTS") else {
-            return;
-        };
+    /// What is seen now, as a PNG in base64.
+    pub(super) fn shot(&mut self) -> String {
         let shot = self.call("Page.captureScreenshot", json!({"format": "png"}));
-        let file = std::path::Path::new(&folder).join(format!("{name}.png.base64"));
-        std::fs::write(file, shot["data"].as_str().unwrap()).unwrap();
+        shot["data"].as_str().unwrap().to_owned()
     }
 
     /// Errors of the page's scripts, and what its policy refused.

@@ -23,37 +23,56 @@ impl Labels {
     /// With one more; an empty value is the same as no label, and left out.
     #[must_use]
     pub(crate) fn with(mut self, name: &str, value: impl Display) -> Self {
-        let value = value.to_string();
-        if value.is_empty() {
-            return self;
-        }
         match self.format {
-            Format::Text | Format::OpenMetrics => self.push_text(name, &value),
-            Format::Protobuf => protobuf::label(&mut self.bytes, name, value),
+            Format::Text | Format::OpenMetrics => self.push_text(name, value),
+            Format::Protobuf => {
+                let value = value.to_string();
+                if !value.is_empty() {
+                    protobuf::label(&mut self.bytes, name, value);
+                }
+            }
         }
         self
     }
 
-    fn push_text(&mut self, name: &str, value: &str) {
-        let mut text = String::with_capacity(name.len() + value.len() + 4);
-        if !self.bytes.is_empty() {
-            text.push(',');
+    fn push_text(&mut self, name: &str, value: impl Display) {
+        let before = self.bytes.len();
+        if before > 0 {
+            self.bytes.push(b',');
         }
-        let _ = write!(text, "{name}=\"");
-        for c in value.chars() {
-            match c {
-                '\\' => text.push_str("\\\\"),
-                '"' => text.push_str("\\\""),
-                '\n' => text.push_str("\\n"),
-                c => text.push(c),
-            }
+        self.bytes.extend_from_slice(name.as_bytes());
+        self.bytes.extend_from_slice(b"=\"");
+        let start = self.bytes.len();
+        // A Vec takes everything.
+        let _ = write!(Escaped(&mut self.bytes), "{value}");
+        match self.bytes.len() == start {
+            true => self.bytes.truncate(before),
+            false => self.bytes.push(b'"'),
         }
-        text.push('"');
-        self.bytes.extend_from_slice(text.as_bytes());
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+}
+
+/// Writes what stands between the quotes of a label's value.
+struct Escaped<'b>(&'b mut Vec<u8>);
+
+impl Write for Escaped<'_> {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        let special = |byte: &u8| matches!(byte, b'\\' | b'"' | b'\n');
+        for part in text.as_bytes().split_inclusive(special) {
+            match part {
+                [plain @ .., last] if special(last) => {
+                    let last = if *last == b'\n' { b'n' } else { *last };
+                    self.0.extend_from_slice(plain);
+                    self.0.extend_from_slice(&[b'\\', last]);
+                }
+                plain => self.0.extend_from_slice(plain),
+            }
+        }
+        Ok(())
     }
 }
 

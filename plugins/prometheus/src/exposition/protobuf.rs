@@ -4,8 +4,8 @@
 //! A family stands behind its length, so it is built whole before it joins the page; a series in it is some
 //! 500 bytes.
 
-use owlk8s_plugin::Histogram as Buckets;
 use owlk8s_plugin::semconv::Durations;
+use owlk8s_plugin::{Bounds, Histogram as Buckets};
 use prost::Message;
 use prost::encoding::{encode_varint, message, string, uint64};
 
@@ -133,7 +133,7 @@ impl Open {
     pub(super) fn histogram(
         &mut self,
         labels: &Labels,
-        bounds: &[f64],
+        bounds: &Bounds,
         native: bool,
         since_unix_ns: u64,
         durations: &Durations,
@@ -164,9 +164,9 @@ impl Open {
 
 impl Histogram {
     /// Its count is that of its buckets: a server refuses a native histogram in which they differ.
-    fn of(bounds: &[f64], native: bool, since_unix_ns: u64, durations: &Durations) -> Self {
+    fn of(bounds: &Bounds, native: bool, since_unix_ns: u64, durations: &Durations) -> Self {
         let latency = &durations.latency;
-        let classic = bounds.iter().zip(latency.cumulative(bounds));
+        let classic = bounds.seconds().iter().zip(latency.cumulative(bounds));
         let (positive_span, positive_delta) = if native {
             spans(latency)
         } else {

@@ -6,7 +6,10 @@ use owlk8s_plugin::semconv::Durations;
 
 use crate::negotiate::Format;
 
-use super::{Kind, Labels, Value};
+use super::{Buckets, Kind, Labels, Value};
+
+/// What a histogram's line takes beside its name and its target's labels, roughly: those of its series, `le` and the number.
+pub(super) const REST: usize = 128;
 
 /// HELP and TYPE of version 0.0.4. It has no info: one is a gauge there.
 pub(super) fn begin(page: &mut Vec<u8>, name: &str, kind: Kind, help: &str) {
@@ -43,33 +46,46 @@ pub(super) fn line(page: &mut Vec<u8>, name: &str, labels: &Labels, value: Value
     suffixed(page, name, "", labels, value);
 }
 
+/// A bucket's upper bound. A number of OpenMetrics has a point: `1.0`.
+pub(super) fn bound(format: Format, seconds: f64) -> String {
+    match format {
+        Format::OpenMetrics => format!("{seconds:?}"),
+        _ => seconds.to_string(),
+    }
+}
+
 /// All lines of one histogram.
 ///
 /// The kernel counts a request and its bucket in two steps, so a reading between them can hold one bucket
 /// too many: no bucket may exceed the count.
 pub(super) fn histogram(
     page: &mut Vec<u8>,
-    format: Format,
     name: &str,
     labels: &Labels,
-    bounds: &[f64],
+    buckets: &Buckets,
     durations: &Durations,
 ) {
-    let separator = if labels.bytes().is_empty() { "" } else { "," };
-    let mut bucket = |bound: &dyn std::fmt::Display, count: u64| {
-        let _ = write!(page, "{name}_bucket{{");
-        page.extend_from_slice(labels.bytes());
-        let _ = writeln!(page, "{separator}le=\"{bound}\"}} {count}");
-    };
-    for (bound, count) in bounds.iter().zip(durations.latency.cumulative(bounds)) {
-        let count = count.min(durations.count);
-        match format {
-            // A number there has a point: `1.0`.
-            Format::OpenMetrics => bucket(&format_args!("{bound:?}"), count),
-            _ => bucket(bound, count),
-        }
+    // Most of a page: what a bucket's line begins with is put together once.
+    let mut start = Vec::with_capacity(name.len() + labels.bytes().len() + 16);
+    start.extend_from_slice(name.as_bytes());
+    start.extend_from_slice(b"_bucket{");
+    start.extend_from_slice(labels.bytes());
+    if !labels.bytes().is_empty() {
+        start.push(b',');
     }
-    bucket(&"+Inf", durations.count);
+    start.extend_from_slice(b"le=\"");
+    let mut bucket = |le: &str, count: u64| {
+        page.extend_from_slice(&start);
+        page.extend_from_slice(le.as_bytes());
+        page.extend_from_slice(b"\"} ");
+        integer(page, count);
+        page.push(b'\n');
+    };
+    let below = durations.latency.cumulative(&buckets.bounds);
+    for (le, count) in buckets.le.iter().zip(below) {
+        bucket(le, count.min(durations.count));
+    }
+    bucket("+Inf", durations.count);
     let sum = Value::Nanoseconds(durations.sum_ns);
     suffixed(page, name, "_sum", labels, sum);
     suffixed(
@@ -89,21 +105,30 @@ fn suffixed(page: &mut Vec<u8>, name: &str, suffix: &str, labels: &Labels, value
         page.extend_from_slice(labels.bytes());
         page.push(b'}');
     }
-    let _ = match value {
-        Value::Integer(value) => writeln!(page, " {value}"),
-        Value::Float(value) => writeln!(page, " {value}"),
-        Value::Nanoseconds(value) => writeln!(page, " {}", seconds(value)),
-    };
+    page.push(b' ');
+    match value {
+        Value::Integer(value) => integer(page, value),
+        // A Vec takes everything.
+        Value::Float(value) => drop(write!(page, "{value}")),
+        Value::Nanoseconds(value) => seconds(page, value),
+    }
+    page.push(b'\n');
+}
+
+fn integer(page: &mut Vec<u8>, value: u64) {
+    page.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
 /// Nanoseconds as seconds, exact: `4.259` for 4,259,000,000.
-fn seconds(nanoseconds: u64) -> String {
+fn seconds(page: &mut Vec<u8>, nanoseconds: u64) {
     let (whole, part) = (nanoseconds / 1_000_000_000, nanoseconds % 1_000_000_000);
-    match part {
-        0 => whole.to_string(),
-        _ => format!("{whole}.{part:09}")
-            .trim_end_matches('0')
-            .to_owned(),
+    integer(page, whole);
+    if part > 0 {
+        // With a 1 before it, all nine digits are written.
+        let mut digits = itoa::Buffer::new();
+        let digits = digits.format(1_000_000_000 + part)[1..].trim_end_matches('0');
+        page.push(b'.');
+        page.extend_from_slice(digits.as_bytes());
     }
 }
 
@@ -113,7 +138,11 @@ mod tests {
 
     #[test]
     fn seconds_lose_no_nanosecond() {
-        let shown = [0, 1, 1_000_000_000, 4_259_000_000, u64::MAX].map(seconds);
+        let shown = [0, 1, 1_000_000_000, 4_259_000_000, u64::MAX].map(|nanoseconds| {
+            let mut page = Vec::new();
+            seconds(&mut page, nanoseconds);
+            String::from_utf8(page).unwrap()
+        });
         assert_eq!(
             shown,
             ["0", "0.000000001", "1", "4.259", "18446744073.709551615"]

@@ -1,0 +1,19 @@
+// Writes the requests of each pod, one a line, to endpoint `out`.
+
+// What is wrong is thrown as text, and is what the user reads.
+export function validate(config) {
+  const unknown = Object.keys(JSON.parse(config)).filter((key) => key !== "at_least");
+  if (unknown.length > 0) throw `config: ${unknown.join(", ")} is not known; there is at_least`;
+}
+
+export function format(config, snapshot) {
+  const atLeast = BigInt(JSON.parse(config).at_least ?? 1);
+  const totals = snapshot.totals();
+  let text = "";
+  for (const [index, target] of snapshot.targets().entries()) {
+    const { requests } = totals[index];
+    if (requests >= atLeast) text += `${target.namespace}/${target.pod} ${requests}\n`;
+  }
+  snapshot[Symbol.dispose](); // it was lent, and is given back before the call ends
+  return [{ endpoint: "out", contentType: "text/plain; charset=utf-8", body: new TextEncoder().encode(text) }];
+}

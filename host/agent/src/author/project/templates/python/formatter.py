@@ -1,0 +1,24 @@
+"""Writes the requests of each pod, one a line, to endpoint `out`."""
+
+import json
+
+import wit_world
+from componentize_py_types import Err
+from wit_world.imports.types import Payload
+
+
+class WitWorld(wit_world.WitWorld):
+    def validate(self, config: str) -> None:
+        """What is wrong is raised as `Err(text)`, and is what the user reads."""
+        unknown = set(json.loads(config)) - {"at_least"}
+        if unknown:
+            raise Err(f"config: {', '.join(sorted(unknown))} is not known; there is at_least")
+
+    def format(self, config: str, snapshot) -> list[Payload]:
+        at_least = json.loads(config).get("at_least", 1)
+        lines = [
+            f"{target.namespace}/{target.pod} {total.requests}\n"
+            for target, total in zip(snapshot.targets(), snapshot.totals())
+            if total.requests >= at_least
+        ]
+        return [Payload("out", "text/plain; charset=utf-8", "".join(lines).encode())]
