@@ -79,7 +79,7 @@ pub unsafe fn observe<W: World>(world: &W, target: &TargetEntry, to_pod: bool) {
     let conn = match world.conn(key) {
         Some(conn) => conn,
         None => {
-            let entered = enter(world, target, slot, scratch, to_pod);
+            let entered = enter(world, target.client_slot, slot, scratch, to_pod);
             if entered.is_null() {
                 return;
             }
@@ -151,7 +151,7 @@ const REORDERED: u32 = 1 << 20;
 #[inline(never)]
 unsafe fn enter<W: World>(
     world: &W,
-    target: &TargetEntry,
+    client_slot: u32,
     slot: *mut Slot,
     scratch: *mut Scratch,
     to_pod: bool,
@@ -163,7 +163,7 @@ unsafe fn enter<W: World>(
     if !to_pod && settings_begin(world, segment.offset, segment.len, scratch) {
         note_early_answer(world, scratch);
     }
-    if !to_pod && target.client_slot == 0 {
+    if !to_pod && client_slot == 0 {
         return ptr::null_mut();
     }
     let known = world.edge(key).unwrap_or_default();
@@ -197,7 +197,7 @@ unsafe fn enter<W: World>(
     let guess = begins == MAY_BEGIN && !(opened && start == known.requests);
     // Its other fields are never written, and zero.
     let new = &raw mut (*scratch).conn;
-    let (to_slot, from_slot) = (target.slot, opaque(target.client_slot));
+    let (to_slot, from_slot) = (key.slot, opaque(client_slot));
     (*new).slot = if to_pod { to_slot } else { from_slot };
     (*new).client = u8::from(!to_pod);
     (*new).signs = [sign::LOOK; 2];

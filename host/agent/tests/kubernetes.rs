@@ -438,3 +438,66 @@ fn own_metrics_count_what_is_asked_of_the_api_server() {
     }
     common::agent::promtool(&metrics);
 }
+
+/// Kilobytes of a process: resident now, and at most so far.
+fn resident(pid: u32) -> [u64; 2] {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    ["VmRSS:", "VmHWM:"].map(|key| {
+        let line = status.lines().find_map(|line| line.strip_prefix(key));
+        let number = line.unwrap().split_whitespace().next().unwrap();
+        number.parse().unwrap()
+    })
+}
+
+/// A cluster of 5,000 services and 100,000 pods, 250 of them here: what the agent takes, and what it asks the API server
+/// for at its start, in `OWLK8S_MINUTES` (1) without change, and while 100 pods come and go here and 1,000 elsewhere.
+#[test]
+#[ignore = "a measurement"]
+fn what_a_large_cluster_costs() {
+    let minutes = std::env::var("OWLK8S_MINUTES").map_or(1, |minutes| minutes.parse().unwrap());
+    let node = Node::new();
+    let cluster = node.server.cluster();
+    cluster.fill(400, 250, 5_000);
+    let config = node.config().replace("\"n1\"", "\"node-0\"");
+    let agent = Agent::start(&node.lab, &config);
+    let targets = || agent.snapshot()["targets"].as_array().unwrap().len();
+    let found = within(
+        Duration::from_secs(60),
+        "the pods are found",
+        || match targets() {
+            0 => Err("none".to_owned()),
+            some => Ok(some),
+        },
+    );
+    let asked = |when: &str| {
+        let counts = node.server.counts();
+        let sum: usize = counts.values().sum();
+        println!("{when}: {sum} requests {counts:?}");
+        node.server.forget_requests();
+    };
+    std::thread::sleep(Duration::from_secs(10));
+    println!("{found} targets behind services of 250 pods here");
+    asked("start");
+    std::thread::sleep(Duration::from_secs(60 * minutes));
+    asked(&format!("{minutes} minutes without change"));
+    for index in 0..100 {
+        let [name] = &cluster.add(deployment("shop", "cart").on("node-0"))[..] else {
+            panic!("one pod each");
+        };
+        cluster
+            .pod("shop", name)
+            .set_ips([&*format!("10.126.0.{index}")]);
+        cluster.churn_elsewhere(10);
+        cluster.pod("shop", name).delete();
+    }
+    std::thread::sleep(Duration::from_secs(10));
+    assert_eq!(targets(), found, "those that came are gone");
+    asked("100 pods come and gone here, 1,000 elsewhere");
+    println!(
+        "agent: resident KiB now and at most {:?}",
+        resident(agent.pid())
+    );
+    for child in agent.children() {
+        println!("plugin process: {:?}", resident(child));
+    }
+}

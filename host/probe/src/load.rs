@@ -308,6 +308,8 @@ fn name_methods(map: &KernelMap<[u8; 16], u8>) -> Result<(), ProbeError> {
 }
 
 #[cfg(test)]
+mod stack;
+#[cfg(test)]
 mod tests {
     use super::*;
 
