@@ -1,3 +1,7 @@
+#[allow(
+    dead_code,
+    reason = "what makes the pictures of the documents uses all of it"
+)]
 mod browser;
 mod server;
 

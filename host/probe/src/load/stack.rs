@@ -142,7 +142,6 @@ fn no_chain_of_calls_takes_more_stack_than_kernels_before_6_8_leave() {
     let deepest: Vec<_> = programs.map(|(&at, _)| deepest(&functions, at)).collect();
     assert_eq!(deepest.len(), 3);
     for (stack, chain) in deepest {
-        println!("{stack} bytes: {chain:#?}");
         assert!(chain.len() > 3, "calls are followed: {chain:?}");
         assert!(stack <= STACK, "{stack} bytes: {chain:#?}");
     }
