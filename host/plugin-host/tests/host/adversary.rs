@@ -218,7 +218,6 @@ fn guests() -> Vec<Bad> {
     guests
 }
 
-/// Issue 5, "shows" 1.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_worst_that_a_plugin_can_do_is_fail_itself() {
     let (mut table, mut failed) = (Vec::new(), Vec::new());

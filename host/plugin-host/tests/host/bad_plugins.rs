@@ -13,7 +13,7 @@ fn sink(name: &str, endpoint: &str) -> String {
 const FILE: &str = "{ kind = \"file\", path = \"{dir}/good\" }";
 const NOWHERE: &str = "{ kind = \"file\", path = \"/dev/null\" }";
 
-/// Issue 2, "shows" 5: the other sinks' windows are on time and complete.
+/// The other sinks' windows are on time and complete.
 #[tokio::test]
 async fn bad_plugins_delay_nobody_and_are_told_by_name() {
     let bad = ["spins", "allocates", "panics", "sleeps", "floods-output"];

@@ -295,7 +295,7 @@ async fn compiler(mark: &str, before: Option<u32>) -> u32 {
     }
 }
 
-/// Issue 5, "shows" 3: a killed compile child is started again; one that is killed again and again is given up
+/// A killed compile child is started again; one that is killed again and again is given up
 /// until the next plugin process asks, and nobody else notices.
 #[tokio::test]
 async fn killed_compile_child_is_started_again_and_given_up_after_three() {

@@ -44,7 +44,6 @@ fn sum(lines: &str) -> u64 {
         .sum()
 }
 
-/// Issue 2, "shows" 4.
 #[tokio::test]
 async fn killed_process_is_back_soon_and_no_count_is_lost() {
     let host = start(DELTA);

@@ -47,7 +47,6 @@ async fn load(host: &Host, name: &str, first: u64, stop: &AtomicBool) -> u64 {
     }
 }
 
-/// Issue 5, "shows" 5.
 #[tokio::test]
 async fn swap_under_load_loses_no_window_and_repeats_none() {
     let host = start(&(echo("a", "") + &echo("still", "")));
