@@ -19,7 +19,8 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use owlk8s_model::Snapshot;
 use owlk8s_plugin_host::{
-    BUILT_IN, Inspection, PluginsConfig, Secret, SinkConfig, Workbench, built_in, read_snapshots,
+    BUILT_IN, Inspection, PluginsConfig, Secret, SinkConfig, Workbench, Workshop, built_in,
+    read_snapshots,
 };
 
 pub(crate) use bench::{BenchArgs, bench};
@@ -101,10 +102,11 @@ fn as_path(component: &Path) -> String {
 }
 
 /// Its plugins, compiled and equipped.
-fn workbench(sink: SinkConfig) -> anyhow::Result<Workbench> {
+fn workbench(workshop: &mut Workshop, sink: SinkConfig) -> anyhow::Result<Workbench> {
     let variable = |name: &str| Some((name.to_owned(), Secret::from(std::env::var(name).ok()?)));
     let secrets = sink.wanted_env().filter_map(variable).collect();
     Ok(Workbench::load(
+        workshop,
         sink,
         &PluginsConfig::default(),
         &[],

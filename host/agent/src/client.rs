@@ -8,6 +8,7 @@ use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
 
 /// Of an agent that was told nothing else.
@@ -20,6 +21,12 @@ const ANSWER_MAX: usize = 64 << 20;
 /// What is at `path`.
 pub(crate) fn get(url: &str, path: &str) -> anyhow::Result<Bytes> {
     ask(url, Method::GET, path, "")
+}
+
+/// What is at `path`, as this version has it.
+pub(crate) fn read<T: DeserializeOwned>(url: &str, path: &str) -> anyhow::Result<T> {
+    serde_json::from_slice(&get(url, path)?)
+        .with_context(|| format!("cannot read {url}{path}: is it an owlk8s of this version?"))
 }
 
 /// Give `body` to what is at `path`.

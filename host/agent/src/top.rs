@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use owlk8s_top::{App, Ask, Document, Order, Seen, plain, troubles};
 
 use crate::Stop;
@@ -53,12 +53,9 @@ fn is_screen() -> bool {
 }
 
 fn seen(url: &str) -> anyhow::Result<Seen> {
-    let snapshot = client::get(url, "/snapshot")?;
-    let sinks = client::get(url, "/plugins")?;
-    let other = || format!("cannot read what {url} answers: is it an owlk8s of this version?");
     Ok(Seen {
-        snapshot: serde_json::from_slice(&snapshot).with_context(other)?,
-        sinks: serde_json::from_slice(&sinks).with_context(other)?,
+        snapshot: client::read(url, "/snapshot")?,
+        sinks: client::read(url, "/plugins")?,
     })
 }
 

@@ -151,7 +151,7 @@ fn totals(
         aborted,
         in_flight,
         seen,
-        coverage: Totals::coverage_of(seen, &counters.losses),
+        coverage: Totals::coverage_of(seen, counters.losses.values().sum()),
         duration_last_ns: counters.duration_last_ns,
         duration_sum_ns: sum(&|_| true, &|row| row.duration_sum_ns),
         duration_count: requests,

@@ -246,7 +246,7 @@ impl Totals {
             aborted,
             in_flight: self.in_flight,
             seen,
-            coverage: Self::coverage_of(seen, &losses),
+            coverage: Self::coverage_of(seen, losses.values().sum()),
             duration_last_ns: self.duration_last_ns,
             duration_sum_ns: less(self.duration_sum_ns, earlier.duration_sum_ns),
             duration_count: less(self.duration_count, earlier.duration_count),
@@ -254,9 +254,8 @@ impl Totals {
         }
     }
 
-    /// `1 - sum(losses) / seen`; 1 where nothing was seen.
-    pub fn coverage_of(seen: u64, losses: &Losses) -> f64 {
-        let lost: u64 = losses.values().sum();
+    /// `1 - lost / seen`; 1 where nothing was seen.
+    pub fn coverage_of(seen: u64, lost: u64) -> f64 {
         if seen == 0 {
             1.0
         } else {

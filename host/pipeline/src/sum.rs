@@ -26,7 +26,7 @@ fn plus_totals(earlier: &Totals, later: &Totals) -> Totals {
         aborted: earlier.aborted + later.aborted,
         in_flight: later.in_flight,
         seen,
-        coverage: Totals::coverage_of(seen, &losses),
+        coverage: Totals::coverage_of(seen, losses.values().sum()),
         duration_last_ns: later.duration_last_ns,
         duration_sum_ns: earlier.duration_sum_ns + later.duration_sum_ns,
         duration_count: earlier.duration_count + later.duration_count,

@@ -55,6 +55,13 @@ pub enum KitError {
     },
 }
 
+/// The compiler, and what it made: a component is compiled once, however many sinks it is tried in.
+pub struct Workshop {
+    runtime: Runtime,
+    /// By their files.
+    plugins: BTreeMap<String, Plugin>,
+}
+
 /// The plugins of one sink, ready to be called.
 pub struct Workbench {
     runtime: Runtime,
@@ -141,16 +148,36 @@ pub struct Asked {
     pub headers: Vec<(String, String)>,
 }
 
+impl Workshop {
+    /// With nothing compiled yet.
+    pub fn new() -> Result<Self, KitError> {
+        let runtime =
+            Runtime::new(Fetcher::Here).map_err(|error| KitError::Runtime(format!("{error:#}")))?;
+        Ok(Self {
+            runtime,
+            plugins: BTreeMap::new(),
+        })
+    }
+
+    fn plugin(&mut self, file: String) -> Result<Plugin, String> {
+        if let Some(plugin) = self.plugins.get(&file) {
+            return Ok(plugin.clone());
+        }
+        let plugin = Plugin::load(&self.runtime, &file, None)?;
+        self.plugins.insert(file, plugin.clone());
+        Ok(plugin)
+    }
+}
+
 impl Workbench {
     /// Find, compile and equip the plugins of `sink`, as the plugin process does. Blocks for as long as the compiler takes.
     pub fn load(
+        workshop: &mut Workshop,
         sink: SinkConfig,
         plugins: &PluginsConfig,
         plugin_dirs: &[PathBuf],
         secrets: &BTreeMap<String, Secret>,
     ) -> Result<Self, KitError> {
-        let runtime =
-            Runtime::new(Fetcher::Here).map_err(|error| KitError::Runtime(format!("{error:#}")))?;
         let (desks, outbox) = desks();
         let desk = desks.open(SinkReport {
             status: SinkStatus::starting(&sink),
@@ -161,9 +188,9 @@ impl Workbench {
         });
         let program = std::env::current_exe().ok();
         let dirs = search_path(plugin_dirs, program.as_deref());
-        let stage = |reference: &str, config: &PluginConfig| {
+        let mut stage = |reference: &str, config: &PluginConfig| {
             let path = find(reference, &dirs).map_err(|error| error.to_string())?;
-            let mut plugin = Plugin::load(&runtime, &as_path(path), None)?;
+            let mut plugin = workshop.plugin(path.display().to_string())?;
             let bounds = Bounds {
                 ceiling: &plugins.ceiling,
                 secrets,
@@ -205,7 +232,7 @@ impl Workbench {
             }
         }
         Ok(Self {
-            runtime,
+            runtime: workshop.runtime.clone(),
             view: view(&sink, &plugins.ceiling),
             windows: Windows::new(sink.mode, sink.queue),
             stages,
@@ -303,6 +330,11 @@ impl Workbench {
                 .call(index, Ask::Run(Arc::clone(&tables), request))
                 .await;
             cost.add(&called);
+            // What a sink would try again, or give up, did not arrive.
+            let arrived = !matches!(
+                called.result,
+                Ok(Answer::Outcome(Outcome::Retry(_) | Outcome::Rejected(_)))
+            );
             let answer = called.result.and_then(|answer| match answer {
                 Answer::Verdict(verdict) => {
                     tables = Arc::new(tables.apply(verdict).map_err(Fault::Nonsense)?);
@@ -313,7 +345,7 @@ impl Workbench {
             match answer {
                 Ok(None) => {}
                 Ok(Some(given)) => {
-                    if snapshot.temporality == Temporality::Cumulative && given.arrived() {
+                    if snapshot.temporality == Temporality::Cumulative && arrived {
                         self.windows.acknowledge(&attempt);
                     }
                     return (Ok(given), cost);
@@ -390,11 +422,6 @@ impl Workbench {
 }
 
 impl Given {
-    /// What a sink would count as arrived.
-    fn arrived(&self) -> bool {
-        !matches!(self, Self::Outcome(outcome) if outcome.starts_with("retry") || outcome.starts_with("rejected"))
-    }
-
     /// How much of it would leave the host.
     pub fn bytes(&self) -> usize {
         match self {
@@ -465,14 +492,4 @@ fn lines(outbox: &mut Outbox) -> Vec<String> {
     logged
         .map(|(level, line)| format!("{}: {line}", word(level)))
         .collect()
-}
-
-/// A name without a slash would be looked for among the shipped plugins.
-fn as_path(path: PathBuf) -> String {
-    let path = path.display().to_string();
-    if path.contains('/') {
-        path
-    } else {
-        format!("./{path}")
-    }
 }

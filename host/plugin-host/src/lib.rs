@@ -61,7 +61,7 @@ pub use config::{
 pub use crash::{CrashReport, Redaction, ReplayError, Replayed, Texts, replay};
 pub use kit::{
     Asked, BUILT_IN, Cost, Given, Inspection, KitError, Sent, SnapshotError, Tried, Workbench,
-    built_in, node, read_snapshots, redacted,
+    Workshop, built_in, node, read_snapshots, redacted,
 };
 pub use owlk8s_pipeline::{BreakerState, LabelSelector, Mode, Select};
 pub use sandbox::{landlock_abi, seal_as_compiler, seal_as_plugins};

@@ -49,6 +49,7 @@ pub(crate) enum LoadError {
 }
 
 /// Ready to be instantiated.
+#[derive(Clone)]
 pub(crate) struct Plugin {
     /// As configured: begins every message about it.
     pub(crate) name: String,

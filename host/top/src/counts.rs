@@ -1,6 +1,6 @@
 //! Sums that can be added and subtracted: of a target, of a group, of a window.
 
-use owlk8s_model::{Direction, Histogram, SCALE, TargetSnapshot};
+use owlk8s_model::{Direction, Histogram, SCALE, TargetSnapshot, Totals};
 
 /// Counts of some targets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,10 +67,7 @@ impl Counts {
 
     /// Of what was seen.
     pub(crate) fn coverage(&self) -> f64 {
-        match self.seen {
-            0 => 1.0,
-            seen => 1.0 - self.lost as f64 / seen as f64,
-        }
+        Totals::coverage_of(self.seen, self.lost)
     }
 
     /// Seconds that the share `q` did not exceed, interpolated inside its bucket by logarithm; none without an answer.

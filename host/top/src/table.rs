@@ -278,8 +278,8 @@ impl Row {
         }
     }
 
-    /// What a number column sorts by; what has no value is last, whichever way it goes.
-    fn value(&self, column: Column) -> Option<f64> {
+    /// What a number column says and sorts by; what has no value is last, whichever way it goes.
+    pub(crate) fn value(&self, column: Column) -> Option<f64> {
         if !self.is_read && !matches!(column, Column::Coverage | Column::Status) {
             return None;
         }
@@ -310,11 +310,6 @@ impl Row {
             Column::Coverage => value.map_or_else(|| words::NONE.to_owned(), words::coverage),
             Column::Status => self.status(),
         }
-    }
-
-    /// For a machine: the numbers without a word for none.
-    pub(crate) fn number(&self, column: Column) -> Option<f64> {
-        self.value(column)
     }
 
     fn compare(&self, other: &Self, order: &Order) -> Ordering {
@@ -366,13 +361,13 @@ pub(crate) fn rows(model: &Model, order: &Order) -> (Vec<Row>, usize) {
         }
     }
     let all = made.len();
-    let filter = order.filter.to_lowercase();
-    let wanted: Vec<&str> = filter.split_whitespace().collect();
+    let wanted = order.filter.to_lowercase();
     let mut rows: Vec<Row> = made.into_values().collect();
     rows.retain(|row| {
         let name = row.name.to_lowercase();
-        let has = |word: &&str| row.text.contains(word) || name.contains(word);
-        wanted.iter().all(has)
+        wanted
+            .split_whitespace()
+            .all(|word| row.text.contains(word) || name.contains(word))
     });
     rows.sort_by(|a, b| a.compare(b, order));
     (rows, all)

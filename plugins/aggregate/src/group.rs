@@ -384,7 +384,7 @@ impl Now {
             in_flight: target.total().in_flight,
             statuses,
             reason: target.reason.clone(),
-            blind: target.total().coverage == 0.0 && target.total().lost() == 0,
+            blind: target.total().is_blind(),
         });
     }
 

@@ -323,6 +323,11 @@ impl records::Total {
         };
     }
 
+    /// Nothing of its packets is seen, so its zeros mean nothing: nothing is covered, and nothing was lost.
+    pub fn is_blind(&self) -> bool {
+        self.coverage == 0.0 && self.lost() == 0
+    }
+
     /// Mean duration; none before the first answer.
     pub fn duration_mean(&self) -> Option<Duration> {
         self.duration_sum_ns

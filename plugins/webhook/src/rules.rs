@@ -157,8 +157,7 @@ impl Group {
     fn add(&mut self, target: &Target<'_>, metric: Metric) {
         let total = target.total();
         let attached = matches!(target.status, Status::Active | Status::Degraded);
-        let blind = total.coverage == 0.0 && total.lost() == 0;
-        self.heard |= attached && !blind;
+        self.heard |= attached && !total.is_blind();
         self.requests += total.requests;
         self.errors += total.err5;
         self.coverage = Some(

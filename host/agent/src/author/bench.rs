@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use owlk8s_plugin_host::{PluginKind, Size, node};
+use owlk8s_plugin_host::{PluginKind, Size, Workshop, node};
 use serde::{Deserialize as _, Serialize};
 
 use super::stand_in::StandIn;
@@ -166,7 +166,7 @@ async fn measure(args: &BenchArgs) -> anyhow::Result<Vec<Line>> {
     let mut lines = Vec::new();
     let asked = run::asked(&args.request, &args.headers)?;
     let sink = sink(&args.component, &args.sink, Some(&server.url()))?;
-    let mut bench = workbench(sink)?;
+    let mut bench = workbench(&mut Workshop::new()?, sink)?;
     bench.validate().await.map_err(anyhow::Error::msg)?;
     for targets in &args.targets {
         bench.reset();

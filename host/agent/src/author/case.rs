@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use owlk8s_plugin_host::{Asked, Workbench, built_in};
+use owlk8s_plugin_host::{Asked, Workbench, Workshop, built_in};
 use serde::Deserialize;
 
 use super::project::Project;
@@ -105,6 +105,7 @@ async fn judge(
     cases: &BTreeMap<String, Case>,
     bless: bool,
 ) -> anyhow::Result<(String, bool)> {
+    let mut workshop = Workshop::new()?;
     let (mut text, mut passed, mut failed) = (String::new(), 0, 0);
     let mut tell = |name: &str, verdict: Result<&str, String>| match verdict {
         Ok(how) => {
@@ -118,7 +119,7 @@ async fn judge(
     };
     for (name, case) in cases {
         let golden = folder.join(name).with_extension("golden");
-        let given = match case.run(component, folder).await? {
+        let given = match case.run(&mut workshop, component, folder).await? {
             Ok(given) => given,
             Err(fault) => {
                 tell(name, Err(fault));
@@ -150,7 +151,7 @@ async fn judge(
             snapshot: name.to_owned(),
             ..first.clone()
         };
-        let verdict = case.run(component, folder).await?;
+        let verdict = case.run(&mut workshop, component, folder).await?;
         tell(&format!("(survives {name})"), verdict.map(|_| "ok"));
     }
     text += &format!("{passed} passed, {failed} failed\n");
@@ -159,7 +160,12 @@ async fn judge(
 
 impl Case {
     /// All that the plugin gives, as text, or its fault.
-    async fn run(&self, component: &Path, folder: &Path) -> anyhow::Result<Result<String, String>> {
+    async fn run(
+        &self,
+        workshop: &mut Workshop,
+        component: &Path,
+        folder: &Path,
+    ) -> anyhow::Result<Result<String, String>> {
         let server = StandIn::start(self.answer).await?;
         let mut text = toml::to_string(&self.sink)?;
         let sends = text.contains("{server}");
@@ -168,7 +174,7 @@ impl Case {
         if sends {
             grant(&mut table, &server.url());
         }
-        let mut bench: Workbench = match workbench(sink_of(component, table)?) {
+        let mut bench: Workbench = match workbench(workshop, sink_of(component, table)?) {
             Ok(bench) => bench,
             Err(error) => return Ok(Err(format!("{error:#}"))),
         };

@@ -64,7 +64,5 @@ fn read(args: &RecordArgs) -> anyhow::Result<Vec<Snapshot>> {
 
 /// A fresh reading of the agent.
 pub(super) fn snapshot(url: &str) -> anyhow::Result<Snapshot> {
-    let answer = client::get(url, "/snapshot")?;
-    serde_json::from_slice(&answer)
-        .with_context(|| format!("{url}/snapshot is no snapshot: is it of another version?"))
+    client::read(url, "/snapshot")
 }

@@ -1,11 +1,11 @@
 //! `owlk8s plugin run`: a plugin once on a snapshot.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::Args;
 use owlk8s_model::Snapshot;
-use owlk8s_plugin_host::{Asked, Given, Sent, Tried};
+use owlk8s_plugin_host::{Asked, Given, Sent, SinkConfig, Tried, Workshop};
 
 use super::{SinkArgs, live, show, sink, snapshots, workbench};
 use crate::client::runtime;
@@ -41,21 +41,13 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<bool> {
     let asked = asked(&args.request, &args.headers)?;
     let sink = sink(&args.component, &args.sink, None)?;
     privilege::drop_all()?;
-    runtime()?.block_on(tried(&args.component, sink, &windows, &asked))
+    runtime()?.block_on(tried(sink, &windows, &asked))
 }
 
-async fn tried(
-    component: &Path,
-    sink: owlk8s_plugin_host::SinkConfig,
-    windows: &[Snapshot],
-    asked: &Asked,
-) -> anyhow::Result<bool> {
-    let mut bench = workbench(sink)?;
+async fn tried(sink: SinkConfig, windows: &[Snapshot], asked: &Asked) -> anyhow::Result<bool> {
+    let mut bench = workbench(&mut Workshop::new()?, sink)?;
     let mut said = bench.authority();
     bench.validate().await.map_err(anyhow::Error::msg)?;
-    if windows.is_empty() {
-        bail!("{}: there is no snapshot to run it on", component.display());
-    }
     let mut whole = true;
     for window in windows {
         let Tried { given, log, cost } = bench.try_on(window, Some(asked)).await;

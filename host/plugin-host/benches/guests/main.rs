@@ -8,7 +8,6 @@
 )]
 
 mod memory;
-mod node;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -16,7 +15,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use owlk8s_plugin_host::bench::{Guest, Window};
-use owlk8s_plugin_host::{HostOptions, PluginsConfig, Program};
+use owlk8s_plugin_host::{HostOptions, PluginsConfig, Program, node};
 
 /// Each measures all candidates in turn, so that a slow moment of the machine is nobody's alone.
 const ROUNDS: usize = 9;
@@ -77,9 +76,9 @@ async fn time(guest: &mut Guest, window: &Window, gzip: bool, reuse: bool) -> (f
 }
 
 async fn prometheus() {
-    let snapshot = node::snapshot(1, 1_000, 2);
+    let snapshot = node(1_000, 2, 1);
     let file = tempfile::NamedTempFile::new().unwrap();
-    serde_json::to_writer(&file, &*snapshot).unwrap();
+    serde_json::to_writer(&file, &snapshot).unwrap();
     let mut native = Native::start(file.path());
     let window = Window::new(&snapshot).unwrap();
     let (mut plugin, _) = Guest::load(&component("prometheus")).unwrap();
@@ -127,7 +126,7 @@ async fn prometheus() {
 }
 
 async fn reuse() {
-    let window = Window::new(&node::snapshot(1, 10, 2)).unwrap();
+    let window = Window::new(&node(10, 2, 1)).unwrap();
     for name in ["good-echo", "prometheus"] {
         let (mut guest, _) = Guest::load(&component(name)).unwrap();
         let (mut fresh, mut reused) = (Vec::new(), Vec::new());

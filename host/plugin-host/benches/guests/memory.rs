@@ -1,11 +1,14 @@
 //! How much memory ten plugins take for 250 targets: this process in the place of the agent, and the real
 //! plugin process.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use owlk8s_plugin_host::{HostOptions, PluginHost, PluginsConfig, Program, SinkConfig, SinkStatus};
+use owlk8s_plugin_host::{
+    HostOptions, PluginHost, PluginsConfig, Program, SinkConfig, SinkStatus, node,
+};
 
-use crate::{component, node};
+use crate::component;
 
 const PLUGINS: [&str; 10] = [
     "simple-log",
@@ -53,7 +56,7 @@ pub(crate) async fn of_ten_plugins() {
     })
     .unwrap();
     for sequence in 1..=WINDOWS {
-        host.offer(node::snapshot(sequence, 250, 3));
+        host.offer(Arc::new(node(250, 3, sequence)));
         let arrived = |status: &SinkStatus| {
             assert!(status.last_error.is_empty(), "{status:?}");
             status.last_sequence >= sequence

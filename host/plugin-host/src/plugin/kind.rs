@@ -6,6 +6,7 @@ use crate::guest::Guest;
 use crate::status::PluginKind;
 
 /// A compiled component of one of the four worlds, linked.
+#[derive(Clone)]
 pub(crate) enum Pre {
     Filter(filter::FilterPre<Guest>),
     Formatter(formatter::FormatterPre<Guest>),

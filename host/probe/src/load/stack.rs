@@ -33,7 +33,6 @@ struct Insn {
 /// Where a function begins.
 type At = (usize, u64);
 
-#[derive(Default)]
 struct Function {
     name: String,
     stack: i32,
@@ -67,12 +66,42 @@ fn lowest(insns: &[Insn]) -> i32 {
     }
 }
 
+/// The function that the instruction at `index` calls, or makes a pointer to.
+fn callee(
+    file: &object::File<'_>,
+    (section, index): (usize, usize),
+    insn: &Insn,
+    moved: Option<&RelocationTarget>,
+) -> Option<At> {
+    let calls = insn.code == CALL && insn.src == PSEUDO_CALL;
+    if !calls && insn.code != LOAD_WIDE {
+        return None;
+    }
+    let Some(RelocationTarget::Symbol(symbol)) = moved else {
+        // From the one behind it.
+        let begin = index as i64 + 1 + i64::from(insn.imm);
+        return calls.then_some((section, begin as u64 * 8));
+    };
+    let symbol = file.symbol_by_index(*symbol).unwrap();
+    let begin = match (symbol.kind(), calls) {
+        // A call counts instructions from the one behind it, a pointer bytes.
+        (SymbolKind::Section, true) => (i64::from(insn.imm) + 1) as u64 * 8,
+        (SymbolKind::Section, false) => insn.imm as u64,
+        _ => symbol.address(),
+    };
+    Some((symbol.section_index()?.0, begin))
+}
+
 fn functions(object: &[u8]) -> BTreeMap<At, Function> {
     let file = object::File::parse(object).unwrap();
     let mut functions = BTreeMap::new();
     for section in file.sections().filter(|s| s.kind() == SectionKind::Text) {
         let here = section.index().0;
         let insns = insns(section.data().unwrap());
+        let moved: BTreeMap<u64, RelocationTarget> = section
+            .relocations()
+            .map(|(at, relocation)| (at, relocation.target()))
+            .collect();
         let begins = file
             .symbols()
             .filter(|symbol| symbol.kind() == SymbolKind::Text)
@@ -81,38 +110,14 @@ fn functions(object: &[u8]) -> BTreeMap<At, Function> {
             let first = symbol.address() as usize / 8;
             let body = &insns[first..first + symbol.size() as usize / 8];
             let lowest = (0..body.len()).map(|at| lowest(&body[at..])).min();
-            let mut function = Function {
+            let to = |(index, insn): (usize, &Insn)| {
+                callee(&file, (here, index), insn, moved.get(&(index as u64 * 8)))
+            };
+            let function = Function {
                 name: symbol.name().unwrap().to_owned(),
                 stack: -lowest.unwrap_or(0).min(0),
-                calls: BTreeSet::new(),
+                calls: (first..).zip(body).filter_map(to).collect(),
             };
-            for (index, insn) in (first..).zip(body) {
-                let local = insn.code == CALL && insn.src == PSEUDO_CALL;
-                let moved = section
-                    .relocations()
-                    .find(|(at, _)| *at == index as u64 * 8)
-                    .map(|(_, relocation)| relocation.target());
-                let to = match moved {
-                    Some(RelocationTarget::Symbol(index)) => {
-                        let symbol = file.symbol_by_index(index).unwrap();
-                        let begin = match (symbol.kind(), local) {
-                            // A call counts instructions from the one behind it, a pointer bytes.
-                            (SymbolKind::Section, true) => (i64::from(insn.imm) + 1) as u64 * 8,
-                            (SymbolKind::Section, false) => insn.imm as u64,
-                            _ => symbol.address(),
-                        };
-                        symbol.section_index().map(|section| (section.0, begin))
-                    }
-                    _ if local => {
-                        let begin = index as i64 + 1 + i64::from(insn.imm);
-                        Some((here, begin as u64 * 8))
-                    }
-                    _ => None,
-                };
-                if local || insn.code == LOAD_WIDE {
-                    function.calls.extend(to);
-                }
-            }
             functions.insert((here, symbol.address()), function);
         }
     }
