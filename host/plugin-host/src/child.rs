@@ -26,6 +26,7 @@ use crate::frames::{
     self, Configure, FrameError, Hello, Resume, SinkReport, TO_AGENT_MAX, TO_CHILD_MAX, ToAgent,
     ToChild, Wanted, rights,
 };
+use crate::heap::keep_heap_small;
 use crate::plugin::Fetcher;
 use crate::sandbox::{self, Reach, SandboxError};
 use crate::sink::{Giver, Keeper, Mailbox, Order, Shared, orders};
@@ -70,6 +71,7 @@ enum ChildError {
 /// The main of the plugin process, which the agent starts from its own binary. Its standard input is
 /// the socket to the agent.
 pub fn plugin_process() -> ExitCode {
+    keep_heap_small();
     match start() {
         Ok(()) => ExitCode::SUCCESS,
         // The agent is gone: nobody is left to tell.
