@@ -172,6 +172,7 @@ fn effective(path: Option<&Path>) -> Result<Config, ConfigError> {
 }
 
 fn run(path: &Path) -> anyhow::Result<()> {
+    owlk8s_plugin_host::keep_heap_small();
     let config = Config::load(path, &process_env)?;
     logs::start(config.log, &process_env);
     privilege::settle()?;

@@ -9,6 +9,10 @@
 
 mod common;
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use common::{Agent, Cni, CniPod, Lab, within};
@@ -163,11 +167,81 @@ fn asked(agent: &Agent<'_>) -> u64 {
         .sum()
 }
 
+fn bpftool(arguments: &[&str]) -> Value {
+    let output = Command::new("/usr/sbin/bpftool")
+        .arg("--json")
+        .args(arguments)
+        .output()
+        .expect("bpftool is missing: apt-get install bpftool");
+    assert!(output.status.success(), "{arguments:?}: {output:?}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// How many entries the agent's hash tables in the kernel have, by name.
+fn entries(agent: &Agent<'_>) -> BTreeMap<String, usize> {
+    let infos = std::fs::read_dir(format!("/proc/{}/fdinfo", agent.pid())).unwrap();
+    // A descriptor may be gone meanwhile.
+    let infos = infos.filter_map(|info| std::fs::read_to_string(info.unwrap().path()).ok());
+    let ids: BTreeSet<String> = infos
+        .filter_map(|info| {
+            let id = info.lines().find_map(|line| line.strip_prefix("map_id:"))?;
+            Some(id.trim().to_owned())
+        })
+        .collect();
+    let tables = ids.iter().filter_map(|id| {
+        let table = bpftool(&["map", "show", "id", id]);
+        table["type"].as_str()?.ends_with("hash").then(|| {
+            let all = bpftool(&["map", "dump", "id", id]);
+            let name = table["name"].as_str().unwrap().to_owned();
+            (name, all.as_array().unwrap().len())
+        })
+    });
+    tables.collect()
+}
+
+/// Ten pods come, are asked on all their addresses at once, and go. What was counted of them.
+fn ten_come_and_go(node: &Node, agent: &Agent<'_>, cni: Cni, dual_stack: bool) -> u64 {
+    let pods: Vec<_> = (0..10).map(|_| node.pod(cni, dual_stack)).collect();
+    for pod in &pods {
+        attached(agent, pod);
+    }
+    std::thread::scope(|scope| {
+        for pod in &pods {
+            for &ip in &pod.ips {
+                scope.spawn(move || pod.ask(ip, 200 / pod.ips.len() as u64));
+            }
+        }
+    });
+    let mut counted = 0;
+    for pod in pods {
+        let target = counted_exactly(agent, &pod);
+        counted += target["totals"]["requests"].as_u64().unwrap();
+        node.server.cluster().delete_pod("shop", &pod.name);
+    }
+    counted
+}
+
+/// Waits until all that the pod has answered is counted.
+fn counted_exactly(agent: &Agent<'_>, pod: &CniPod<'_>) -> Value {
+    let target = within(Duration::from_secs(3), "all requests are counted", || {
+        let target = agent.pod(&pod.name);
+        if target["totals"]["requests"] == pod.answered() {
+            Ok(target)
+        } else {
+            Err(format!("{} answered, {target}", pod.answered()))
+        }
+    });
+    assert_eq!(target["totals"]["losses"], json!({}), "{target}");
+    target
+}
+
+/// A hundred pods come and go, twenty at a time, while another one that stays is under load.
 fn churn(cni: Cni) {
     let node = Node::new();
     let agent = Agent::start(&node.lab, &node.config());
     agent.ready();
     let before = (sockets(&node.lab), descriptors(&agent));
+    let empty = entries(&agent);
     within(
         Duration::from_secs(5),
         "five lists and five watches",
@@ -176,42 +250,39 @@ fn churn(cni: Cni) {
             other => Err(other.to_string()),
         },
     );
-    let mut counted = 0;
-    for round in 0..10 {
-        let pods: Vec<_> = (0..10).map(|_| node.pod(cni, round % 2 == 1)).collect();
-        for pod in &pods {
-            attached(&agent, pod);
-        }
-        std::thread::scope(|scope| {
-            for pod in &pods {
-                scope.spawn(move || pod.ask(pod.ips[0], 200));
+    let stays = node.pod(cni, true);
+    attached(&agent, &stays);
+    let over = AtomicBool::new(false);
+    let rounds = || -> u64 {
+        let rounds = (0..5).map(|round| ten_come_and_go(&node, &agent, cni, round % 2 == 1));
+        rounds.sum()
+    };
+    let counted = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                stays.ips.iter().for_each(|&ip| stays.ask(ip, 20));
+                // Leaves the processors to the others.
+                std::thread::sleep(Duration::from_millis(5));
             }
         });
-        for pod in pods {
-            let target = within(Duration::from_secs(3), "all requests are counted", || {
-                let target = agent.pod(&pod.name);
-                if target["totals"]["requests"] == pod.answered() {
-                    Ok(target)
-                } else {
-                    Err(format!("{} answered, {target}", pod.answered()))
-                }
-            });
-            assert_eq!(target["totals"]["losses"], json!({}), "{target}");
-            counted += target["totals"]["requests"].as_u64().unwrap();
-            node.server.cluster().delete_pod("shop", &pod.name);
-        }
-    }
+        let both = [(); 2].map(|()| scope.spawn(rounds));
+        let counted = both.map(ScopedJoinHandle::join);
+        over.store(true, Ordering::Relaxed);
+        counted.map(Result::unwrap).into_iter().sum::<u64>()
+    });
     assert_eq!(counted, 100 * 200);
+    let stayed = counted_exactly(&agent, &stays)["totals"]["requests"].clone();
     node.server.cluster().churn_elsewhere(1000);
     let pod = node.pod(cni, false);
     // What happened before is known when this is.
     attached(&agent, &pod);
-    node.server.cluster().delete_pod("shop", &pod.name);
-    drop(pod);
+    for pod in [stays, pod] {
+        node.server.cluster().delete_pod("shop", &pod.name);
+    }
     assert_eq!(
         asked(&agent),
         10,
-        "no request for 101 pods here and 1,000 elsewhere"
+        "no request for 102 pods here and 1,000 elsewhere"
     );
     within(
         Duration::from_secs(5),
@@ -219,19 +290,22 @@ fn churn(cni: Cni) {
         || {
             let now = (sockets(&node.lab), descriptors(&agent));
             let targets = agent.snapshot()["targets"].as_array().unwrap().len();
+            let tables = entries(&agent);
             // One of those before may have been an answer on its way.
-            if now.0 == before.0 && now.1 <= before.1 && targets == 0 {
+            if now.0 == before.0 && now.1 <= before.1 && targets == 0 && tables == empty {
                 Ok(())
             } else {
                 Err(format!(
-                    "sockets and descriptors {before:?} before, {now:?} now, {targets} targets\n{}",
+                    "sockets and descriptors {before:?} before, {now:?} now, {targets} targets\n\
+                     entries {empty:?} before, {tables:?} now\n{}",
                     agent.log()
                 ))
             }
         },
     );
     println!(
-        "{cni:?}: 100 pods came and went, {counted} of {counted} requests; sockets and descriptors {before:?} before and after"
+        "{cni:?}: 100 pods came and went, {counted} of {counted} requests, and {stayed} of one that stayed; \
+         sockets and descriptors {before:?} before and after, entries {empty:?} before and after"
     );
 }
 

@@ -252,6 +252,7 @@ fn every_shipped_plugin_does_its_work_as_a_component() {
     let narrowed = "filters = [\"drop-idle\", { plugin = \"select\", config = { keep = [{ pod = \"p*\" }], \
                     rename = [{ match = { pod = \"p1\" }, pod = \"one\" }] } }, \
                     { plugin = \"cardinality\", config = { target = 1 } }]\n";
+    let telling = serve(9467).replace(" }", ", plugins = true }");
     let sinks = [
         sink(
             "influxdb",
@@ -274,7 +275,7 @@ fn every_shipped_plugin_does_its_work_as_a_component() {
             &(to("json-log") + narrowed),
         ),
         sink("simple-log", "simple-log", "latest", &to("simple-log")),
-        sink("dashboard", "dashboard", "latest", &serve(9467)),
+        sink("dashboard", "dashboard", "latest", &telling),
         sink("sums", "prometheus", "delta", &(serve(9468) + sums)),
     ];
     let agent = Agent::attached(&lab, &config(&[lab.target("p1")], &sinks.concat()));
@@ -308,6 +309,10 @@ fn every_shipped_plugin_does_its_work_as_a_component() {
                 "\"requests\":4,\"err4\":1,\"err5\":2,",
             )?;
             has(page(9467, "/"), "<title>owlk8s</title>")?;
+            has(
+                page(9467, "/plugins"),
+                "{\"name\":\"statsd\",\"state\":\"active\",\"reason\":\"\",",
+            )?;
             has(
                 read("influxdb"),
                 "INT_svcmetrics,namespace=lab,owner=web,podname=p1,service=web duration=",

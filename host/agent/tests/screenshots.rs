@@ -38,7 +38,7 @@ fn sinks(more: &str) -> String {
     shipped("dashboard");
     format!(
         "[[sinks]]\nname = \"page\"\nplugin = \"dashboard\"\n\
-         endpoints.page = {{ kind = \"serve\", listen = \"127.0.0.1:9467\" }}\n\
+         endpoints.page = {{ kind = \"serve\", listen = \"127.0.0.1:9467\", plugins = true }}\n\
          [[sinks]]\nname = \"log\"\nplugin = \"json-log\"\n\
          endpoints.out = {{ kind = \"file\", path = \"/dev/null\" }}\n{more}"
     )

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use owlk8s_model::{Snapshot, Window};
 use thiserror::Error;
 use tokio::net::UnixStream;
@@ -25,6 +26,7 @@ use crate::frames::{
     self, Configure, FrameError, Hello, Resume, SinkReport, TO_AGENT_MAX, TO_CHILD_MAX, ToAgent,
     ToChild, Wanted, rights,
 };
+use crate::heap::keep_heap_small;
 use crate::plugin::Fetcher;
 use crate::sandbox::{self, Reach, SandboxError};
 use crate::sink::{Giver, Keeper, Mailbox, Order, Shared, orders};
@@ -69,6 +71,7 @@ enum ChildError {
 /// The main of the plugin process, which the agent starts from its own binary. Its standard input is
 /// the socket to the agent.
 pub fn plugin_process() -> ExitCode {
+    keep_heap_small();
     match start() {
         Ok(()) => ExitCode::SUCCESS,
         // The agent is gone: nobody is left to tell.
@@ -192,6 +195,7 @@ fn name(frame: &ToChild) -> &'static str {
         ToChild::Base(_) => "a base",
         ToChild::Sample { .. } => "a sample",
         ToChild::Snapshot { .. } => "a snapshot",
+        ToChild::Standing(_) => "a standing",
         ToChild::Drain { .. } => "drain",
     }
 }
@@ -221,6 +225,8 @@ struct Sinks {
     tasks: JoinSet<()>,
     /// What the next configuration's sinks are tried on, by name.
     samples: BTreeMap<String, Arc<Snapshot>>,
+    /// How it stands with every sink of the node, as the agent told last; empty before.
+    standing: watch::Sender<Bytes>,
 }
 
 struct Sink {
@@ -244,6 +250,7 @@ impl Sinks {
             sinks: BTreeMap::new(),
             tasks: JoinSet::new(),
             samples: BTreeMap::new(),
+            standing: watch::Sender::default(),
         })
     }
 
@@ -328,7 +335,13 @@ impl Sinks {
             acknowledged: resume.acknowledged,
             states: resume.states.clone(),
         });
-        let shared = Shared::new(self.runtime.clone(), Arc::clone(&mailbox), desk, resume);
+        let shared = Shared::new(
+            self.runtime.clone(),
+            Arc::clone(&mailbox),
+            desk,
+            self.standing.subscribe(),
+            resume,
+        );
         let revision = order.revision;
         let (giver, orders) = orders(order);
         let keeper = Keeper::new(Arc::clone(&shared), orders, self.drain.clone());
@@ -353,6 +366,9 @@ impl Sinks {
                     .for_each(|sink| sink.mailbox.offer(Arc::clone(&snapshot))),
                 ToChild::Sample { sink, snapshot } => {
                     self.samples.insert(sink, snapshot);
+                }
+                ToChild::Standing(standing) => {
+                    self.standing.send_replace(standing.into());
                 }
                 ToChild::Base(base) => {
                     if let Some(sink) = self.sinks.get(&base.sink) {

@@ -24,7 +24,7 @@ use crate::endpoints::Mark;
 use crate::status::{SandboxStatus, SinkCounters, SinkStatus};
 
 /// Rises with every change of these types.
-pub(crate) const PROTOCOL: u32 = 6;
+pub(crate) const PROTOCOL: u32 = 7;
 /// The largest frame to the plugin process: a snapshot of some thousand pods.
 pub(crate) const TO_CHILD_MAX: usize = 64 << 20;
 /// The largest frame from it: a status with a sink's states.
@@ -77,6 +77,8 @@ pub(crate) enum ToChild {
         sinks: Vec<String>,
         snapshot: Arc<Snapshot>,
     },
+    /// How it stands with every sink: `Vec<Standing>` as JSON, for the listeners that show it.
+    Standing(String),
     /// Deliver what waits, answer `Drained`, and end.
     Drain {
         within: Duration,

@@ -15,6 +15,7 @@ mod push;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 
 pub(crate) use generation::Order;
@@ -32,6 +33,8 @@ pub(crate) struct Shared {
     pub(crate) runtime: Runtime,
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) desk: Desk,
+    /// How it stands with every sink of the node, as JSON; empty before that is known.
+    standing: watch::Receiver<Bytes>,
     /// How far it came under an earlier plugin process; the first generation takes it.
     resume: Mutex<Option<Resume>>,
     current: Mutex<Option<Current>>,
@@ -42,12 +45,14 @@ impl Shared {
         runtime: Runtime,
         mailbox: Arc<Mailbox>,
         desk: Desk,
+        standing: watch::Receiver<Bytes>,
         resume: Resume,
     ) -> Arc<Self> {
         Arc::new(Self {
             runtime,
             mailbox,
             desk,
+            standing,
             resume: Mutex::new(Some(resume)),
             current: Mutex::new(None),
         })

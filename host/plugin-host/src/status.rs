@@ -210,6 +210,52 @@ pub struct SandboxStatus {
     pub weaknesses: Vec<String>,
 }
 
+/// What a page shows of a sink to whoever may see the page: not its paths, its rights, or where it listens.
+#[derive(Debug, Serialize)]
+pub(crate) struct Standing<'a> {
+    name: &'a str,
+    state: SinkState,
+    reason: &'a str,
+    /// Why its newest generation does not run, where an older one does.
+    refused: Option<&'a str>,
+    last_success_unix_ns: Option<u64>,
+    last_error: &'a str,
+    last_error_unix_ns: Option<u64>,
+    /// Its filters in order, then its plugin.
+    plugins: Vec<StandingPlugin<'a>>,
+    counters: &'a SinkCounters,
+}
+
+#[derive(Debug, Serialize)]
+struct StandingPlugin<'a> {
+    name: &'a str,
+    version: &'a str,
+}
+
+impl<'a> From<&'a SinkStatus> for Standing<'a> {
+    fn from(status: &'a SinkStatus) -> Self {
+        let named = |plugin: &'a PluginStatus| match &*plugin.manifest_name {
+            "" => &*plugin.plugin,
+            name => name,
+        };
+        let plugins = status.chain.iter().map(|plugin| StandingPlugin {
+            name: named(plugin),
+            version: &plugin.version,
+        });
+        Self {
+            name: &status.name,
+            state: status.state,
+            reason: &status.reason,
+            refused: status.refused.as_ref().map(|refused| &*refused.reason),
+            last_success_unix_ns: status.last_success_unix_ns,
+            last_error: &status.last_error,
+            last_error_unix_ns: status.last_error_unix_ns,
+            plugins: plugins.collect(),
+            counters: &status.counters,
+        }
+    }
+}
+
 impl SinkStatus {
     pub(crate) fn starting(sink: &crate::SinkConfig) -> Self {
         Self {

@@ -141,6 +141,12 @@ pub(crate) const TOOLS: &[Tool] = &[
         Goal::Test,
     ),
     tool(
+        "bpftool",
+        "bpftool",
+        "counts what is left in the kernel's tables after the pods of those tests",
+        Goal::Test,
+    ),
+    tool(
         "nft",
         "nftables",
         "drops chosen packets in the wire scenarios",

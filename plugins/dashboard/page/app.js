@@ -9,6 +9,7 @@ const SCALE = 3; // buckets a doubling: 2^3
 const $ = (id) => document.getElementById(id);
 const state = {
   live: null, // the last answer
+  sinks: null, // of the host, where it tells
   windows: [], // {end, seconds, buckets, targets: Map id -> [requests, err5]}
   group: "services",
   sort: "rate",
@@ -103,7 +104,10 @@ async function poll() {
     if (!answer.ok) throw new Error((await answer.text()).trim() || `status ${answer.status}`);
     const live = await answer.json();
     state.failures = 0;
-    if (!state.live || live.sequence !== state.live.sequence) take(live);
+    if (!state.live || live.sequence !== state.live.sequence) {
+      state.sinks = await sinks();
+      take(live);
+    }
     // Soon after the next window is there.
     wait = Math.min(Math.max(live.end_ms - live.start_ms, 500), 30000) / 2 + 100;
   } catch (error) {
@@ -113,6 +117,16 @@ async function poll() {
   }
   trouble();
   setTimeout(poll, wait);
+}
+
+// Answered by the host and not by the plugin, where the endpoint says `plugins = true`; else there is nothing to show.
+async function sinks() {
+  try {
+    const answer = await fetch("plugins", { cache: "no-store" });
+    return answer.status === 200 ? await answer.json() : null;
+  } catch {
+    return null;
+  }
 }
 
 function take(live) {
@@ -197,6 +211,7 @@ function render() {
   document.title = `owlk8s ${state.live.node}`;
   tiles();
   unseen();
+  plugins();
   heat();
   table();
   age();
@@ -245,6 +260,43 @@ function unseen() {
     ...found.map((target) =>
       element("li", {}, element("strong", {}, [target.namespace, target.pod].filter(Boolean).join("/") || target.id), element("span", { class: `badge ${tone(target)}` }, word(target)), ` ${target.reason}`)),
   );
+}
+
+const AILING = ["failed", "quarantined", "backoff"];
+const ails = (sink) => AILING.includes(sink.state) || sink.refused !== null;
+
+// The sinks of the node, in the order of the configuration. One that ails moves them all up, above the numbers.
+function plugins() {
+  const box = $("plugins");
+  box.hidden = state.sinks === null || state.sinks.length === 0;
+  if (box.hidden) return;
+  const ailing = state.sinks.filter(ails).length;
+  const active = state.sinks.filter((sink) => sink.state === "active").length;
+  box.classList.toggle("warn", ailing > 0);
+  $("plugins-title").textContent = `Plugins: ${active} of ${state.sinks.length} active${ailing > 0 ? `, ${ailing} in trouble` : ""}`;
+  $("plugins-list").replaceChildren(...state.sinks.map(sink));
+}
+
+function sink({ name, state: stands, reason, refused, plugins, counters, last_error, last_error_unix_ns, last_success_unix_ns }) {
+  const tone = AILING.includes(stands) ? "bad" : stands === "active" ? "good" : "warn";
+  const count = (value, what) => `${value.toLocaleString("en")} ${what}`;
+  const numbers = [
+    plugins.map((plugin) => `${plugin.name} ${plugin.version}`.trim()).join(" → "),
+    count(counters.windows_delivered, "windows delivered"),
+    counters.windows_dropped > 0 && count(counters.windows_dropped, "dropped"),
+    counters.plugin_faults > 0 && count(counters.plugin_faults, "faults of the plugin"),
+    counters.sink_faults > 0 && count(counters.sink_faults, "failed deliveries"),
+    counters.calls > 0 && `${time(counters.cpu_ns / 1e9 / counters.calls)} of CPU a call`,
+  ].filter(Boolean);
+  // An error that a success followed is over, and told as that.
+  const over = last_success_unix_ns !== null && last_success_unix_ns > last_error_unix_ns;
+  const why = [
+    reason,
+    refused !== null && `The newest configuration is refused, and the one before it runs: ${refused}`,
+    last_error && last_error !== reason && `Last error${over ? ", over since" : ""}: ${last_error}`,
+  ].filter(Boolean);
+  return element("li", {}, element("strong", {}, name), element("span", { class: `badge ${tone}` }, stands), element("span", { class: "quiet" }, numbers.join(" · ")),
+    ...why.map((line) => element("p", {}, line)));
 }
 
 function heat() {

@@ -127,6 +127,7 @@ fn only_the_page_s_own_files_are_there_and_may_load_nothing_else() {
         ("/style.css", 200, "text/css; charset=utf-8"),
         ("/../etc/passwd", 404, "text/plain"),
         ("/index.html", 404, "text/plain"),
+        ("/plugins", 204, "text/plain"),
     ] {
         let response = respond("{}", "GET", path, &data);
         assert_eq!(response.status, status, "{path}");
@@ -224,6 +225,39 @@ fn the_page_shows_what_came_in_the_last_window() {
         "{text}"
     );
     page.dark();
+    assert_eq!(page.complaints(), [""; 0]);
+}
+
+#[test]
+fn how_it_stands_with_the_sinks_is_shown_where_the_host_tells_it() {
+    let server = Server::start(Scene::Shop);
+    let mut page = Browser::open(&server.url(), 1280, 900);
+    page.until("state.windows.length >= 1", "a window is there");
+    assert_eq!(
+        page.value("document.getElementById('plugins').hidden"),
+        true,
+        "nobody told"
+    );
+    assert_eq!(page.complaints(), [""; 0]);
+
+    let server = Server::start(Scene::Ailing);
+    let mut page = Browser::open(&server.url(), 1280, 900);
+    page.until("state.windows.length >= 1", "a window is there");
+    let text = page.value("document.getElementById('plugins').innerText");
+    let text = text.as_str().unwrap();
+    for part in [
+        "Plugins: 1 of 3 active, 2 in trouble",
+        "prometheus 0.1.0 · 1,200 windows delivered",
+        "quarantined",
+        "3 faults of the plugin",
+        "panicked at <img src=x>",
+        "The newest configuration is refused, and the one before it runs: no such column",
+        "Last error, over since: connection refused",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in {text}");
+    }
+    let above = "document.getElementById('plugins').offsetTop < document.getElementById('heat').offsetTop";
+    assert_eq!(page.value(above), true, "trouble is above the numbers");
     assert_eq!(page.complaints(), [""; 0]);
 }
 

@@ -1,11 +1,16 @@
 //! The questions, asked by rtnetlink. A socket belongs to the namespace of the thread that opened it.
+//!
+//! The kernel answers some of them under one lock for the whole machine, which it also holds for seconds while it
+//! takes down the namespaces of pods that went. So they are put by a thread of their own, and only those who wait for
+//! an answer wait for that lock.
 
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::thread;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, TryStreamExt};
@@ -20,6 +25,7 @@ use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage,
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{MulticastGroup, RouteMessageBuilder};
 use tokio::net::UdpSocket;
+use tokio::runtime;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
@@ -78,12 +84,35 @@ impl<T> Shared<T> {
     }
 }
 
+/// The runtime of the thread that serves all netlink sockets.
+fn asker() -> Result<&'static runtime::Handle, NetlinkError> {
+    static ASKER: OnceLock<runtime::Handle> = OnceLock::new();
+    if let Some(asker) = ASKER.get() {
+        return Ok(asker);
+    }
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()
+        .map_err(NetlinkError::Open)?;
+    let asker = runtime.handle().clone();
+    thread::Builder::new()
+        .name("netlink".to_owned())
+        .spawn(move || runtime.block_on(std::future::pending::<()>()))
+        .map_err(NetlinkError::Open)?;
+    Ok(ASKER.get_or_init(|| asker))
+}
+
 impl Kernel {
     /// Of the calling thread's namespace.
     pub(crate) fn open() -> Result<Self, NetlinkError> {
+        Self::served_by(asker()?)
+    }
+
+    fn served_by(asker: &runtime::Handle) -> Result<Self, NetlinkError> {
+        let _context = asker.enter();
         let (connection, handle, _) = rtnetlink::new_connection().map_err(NetlinkError::Open)?;
         // Ends when the last handle is dropped.
-        tokio::spawn(connection);
+        asker.spawn(connection);
         Ok(Self {
             handle,
             listing: Mutex::new(()),
@@ -97,11 +126,9 @@ impl Kernel {
 
     /// Of `namespace`.
     pub(crate) fn inside(namespace: &Namespace) -> Result<Self, NetlinkError> {
-        let runtime = tokio::runtime::Handle::current();
-        namespace.run(|| {
-            let _context = runtime.enter();
-            Self::open()
-        })?
+        // Had before the namespace is entered: its thread is never left in there.
+        let asker = asker()?;
+        namespace.run(|| Self::served_by(asker))?
     }
 
     /// All addresses that others can reach.
@@ -285,15 +312,17 @@ pub struct LinkEvents {
 }
 
 impl LinkEvents {
-    /// Of the calling thread's namespace. Needs a tokio runtime.
+    /// Of the calling thread's namespace.
     ///
     /// # Errors
     /// Where no netlink socket can be opened.
     pub fn open() -> Result<Self, NetlinkError> {
+        let asker = asker()?;
+        let _context = asker.enter();
         let (connection, _handle, messages) =
             rtnetlink::new_multicast_connection(&[MulticastGroup::Link])
                 .map_err(NetlinkError::Open)?;
-        tokio::spawn(connection);
+        asker.spawn(connection);
         Ok(Self {
             messages: Box::new(messages.map(|_| ())),
         })
@@ -526,5 +555,19 @@ mod tests {
         assert!(first.iter().all(Result::is_ok));
         let before = listed.load(Ordering::Relaxed);
         assert_eq!(ask().await.unwrap()[..], [before]);
+    }
+
+    /// The kernel's lock cannot be held on demand; the thread that would wait for it can.
+    #[tokio::test]
+    async fn who_waits_for_no_answer_goes_on_while_the_kernel_holds_one_back() {
+        let kernel = Kernel::open().unwrap();
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        asker().unwrap().spawn(async move { released.recv() });
+        let question = kernel.addresses();
+        tokio::pin!(question);
+        let early = timeout(Duration::from_millis(100), &mut question).await;
+        assert!(early.is_err(), "{early:?}");
+        release.send(()).unwrap();
+        question.await.unwrap();
     }
 }

@@ -7,6 +7,7 @@
     reason = "a benchmark ends where it fails"
 )]
 
+mod life;
 mod memory;
 
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -15,7 +16,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use owlk8s_plugin_host::bench::{Guest, Window};
-use owlk8s_plugin_host::{HostOptions, PluginsConfig, Program, node};
+use owlk8s_plugin_host::{HostOptions, PluginsConfig, Program, SinkConfig, node};
 
 /// Each measures all candidates in turn, so that a slow moment of the machine is nobody's alone.
 const ROUNDS: usize = 9;
@@ -32,19 +33,48 @@ fn main() {
         prometheus().await;
         reuse().await;
         compile();
+        life::start_from_the_cache().await;
+        life::swap_under_load().await;
         memory::of_ten_plugins().await;
     });
 }
 
-/// Nothing but the plugins.
-fn options() -> HostOptions {
+/// Nothing but these sinks, with the real plugin process.
+fn options(sinks: Vec<SinkConfig>, cache_dir: &Path) -> HostOptions {
     HostOptions {
-        plugins: PluginsConfig::default(),
-        sinks: Vec::new(),
+        plugins: PluginsConfig {
+            // Writes into folders that were made here.
+            user: rustix::process::geteuid().as_raw(),
+            cache_dir: cache_dir.to_owned(),
+            ..PluginsConfig::default()
+        },
+        sinks,
         plugin_dirs: Vec::new(),
         secrets: std::collections::BTreeMap::new(),
-        program: Program::default(),
+        program: Program {
+            path: env!("CARGO_BIN_EXE_owlk8s-plugin-process").into(),
+            args: Vec::new(),
+            compiler_args: vec!["compile".to_owned()],
+        },
     }
+}
+
+/// By plugin and endpoint, with more fields of its own.
+fn sink(
+    name: &str,
+    plugin: &str,
+    endpoint: &serde_json::Value,
+    more: serde_json::Value,
+) -> SinkConfig {
+    let mut sink = serde_json::json!({
+        "name": name,
+        "plugin": component(plugin),
+        "endpoints": {"out": endpoint},
+    });
+    if let (Some(fields), serde_json::Value::Object(more)) = (sink.as_object_mut(), more) {
+        fields.extend(more);
+    }
+    serde_json::from_value(sink).unwrap()
 }
 
 fn row(what: &str, time: Duration, against: &str, ratio: f64) {

@@ -4,11 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use owlk8s_plugin_host::{
-    HostOptions, PluginHost, PluginsConfig, Program, SinkConfig, SinkStatus, node,
-};
+use owlk8s_plugin_host::{PluginHost, SinkStatus, node};
 
-use crate::component;
+use crate::{options, sink};
 
 const PLUGINS: [&str; 10] = [
     "simple-log",
@@ -33,28 +31,10 @@ pub(crate) async fn of_ten_plugins() {
         } else {
             serde_json::json!({"kind": "file", "path": dir.path().join(format!("out-{n}"))})
         };
-        let sink = serde_json::json!({
-            "name": format!("sink-{n}"),
-            "plugin": component(plugin),
-            "endpoints": {"out": endpoint},
-        });
-        serde_json::from_value::<SinkConfig>(sink).unwrap()
+        let name = format!("sink-{n}");
+        sink(&name, plugin, &endpoint, serde_json::Value::Null)
     });
-    let host = PluginHost::start(HostOptions {
-        sinks: sinks.collect(),
-        // Writes into the folder that was made here.
-        plugins: PluginsConfig {
-            user: rustix::process::geteuid().as_raw(),
-            ..PluginsConfig::default()
-        },
-        program: Program {
-            path: env!("CARGO_BIN_EXE_owlk8s-plugin-process").into(),
-            args: Vec::new(),
-            compiler_args: vec!["compile".to_owned()],
-        },
-        ..crate::options()
-    })
-    .unwrap();
+    let host = PluginHost::start(options(sinks.collect(), dir.path())).unwrap();
     for sequence in 1..=WINDOWS {
         host.offer(Arc::new(node(250, 3, sequence)));
         let arrived = |status: &SinkStatus| {

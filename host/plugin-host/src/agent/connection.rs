@@ -11,7 +11,6 @@ use tracing::{debug, error, info, warn};
 
 use super::memory::{Memory, Orders};
 use super::supervisor::chain;
-use super::views::Views;
 use crate::crash::{CrashReport, now};
 use crate::frames::{
     self, FrameError, Hello, Level, PROTOCOL, TO_AGENT_MAX, TO_CHILD_MAX, ToAgent, ToChild,
@@ -86,13 +85,13 @@ impl Connection<'_> {
         let windows = order(to, first).await?;
         for snapshot in windows {
             sent = Some(snapshot.window.sequence);
-            send(&self.memory.views(), to, &snapshot).await?;
+            send(self.memory, to, &snapshot).await?;
         }
         loop {
             let offered = self.memory.offered.notified();
             while let Some(snapshot) = self.memory.after(sent) {
                 sent = Some(snapshot.window.sequence);
-                send(&self.memory.views(), to, &snapshot).await?;
+                send(self.memory, to, &snapshot).await?;
             }
             // After them: what leaves has had all that was offered before.
             if self.memory.revision() != configured {
@@ -141,14 +140,19 @@ fn too_large_is_left_out(written: Result<(), FrameError>) -> Result<(), FrameErr
     }
 }
 
-/// To each sink what it may see of a window. What is too large is left out, and said.
+/// To each sink what it may see of a window, and before it how it stands with the sinks, where one of them shows that. What is
+/// too large is left out, and said.
 async fn send(
-    views: &Views,
+    memory: &Memory,
     to: &mut OwnedWriteHalf,
     snapshot: &Snapshot,
 ) -> Result<(), FrameError> {
+    if let Some(standing) = memory.standing() {
+        let standing = ToChild::Standing(standing);
+        too_large_is_left_out(frames::write(to, &standing, TO_CHILD_MAX).await)?;
+    }
     let sequence = snapshot.window.sequence;
-    for (sinks, snapshot) in views.cut(snapshot) {
+    for (sinks, snapshot) in memory.views().cut(snapshot) {
         let frame = ToChild::Snapshot { sinks, snapshot };
         match frames::write(to, &frame, TO_CHILD_MAX).await {
             Err(error @ (FrameError::TooLarge(..) | FrameError::Encode(_))) => {

@@ -17,12 +17,12 @@ use tokio::sync::Notify;
 use super::state::{Saved, SavedSink};
 use super::views::Views;
 use crate::authority::{Ceiling, view};
-use crate::config::{FilterConfig, Secret, SinkConfig};
+use crate::config::{Endpoint, FilterConfig, Secret, SinkConfig};
 use crate::crash::CrashReport;
 use crate::frames::{Attempting, Base, Configure, Resume, SinkReport, Wanted};
 use crate::plugin::candidates;
 use crate::sandbox::Reach;
-use crate::status::{SandboxStatus, SinkState, SinkStatus};
+use crate::status::{SandboxStatus, SinkState, SinkStatus, Standing};
 
 /// Windows that wait for a plugin process that is away or behind. They are shared, and small next to
 /// what the agent holds anyway; sinks count what falls out.
@@ -313,6 +313,20 @@ impl Memory {
     pub(super) fn status(&self) -> Vec<SinkStatus> {
         let inner = self.inner();
         inner.all().map(|sink| sink.status.clone()).collect()
+    }
+
+    /// How it stands with every sink, as JSON; none where no sink shows it.
+    pub(super) fn standing(&self) -> Option<String> {
+        let inner = self.inner();
+        let shows =
+            |endpoint: &Endpoint| matches!(endpoint, Endpoint::Serve(serve) if serve.plugins);
+        let shown = inner
+            .configs()
+            .iter()
+            .any(|config| config.endpoints.values().any(shows));
+        let all: Vec<Standing<'_>> = inner.all().map(|sink| (&sink.status).into()).collect();
+        // Text and numbers: it cannot fail.
+        shown.then(|| serde_json::to_string(&all).unwrap_or_default())
     }
 
     /// Of one sink, the newest last.

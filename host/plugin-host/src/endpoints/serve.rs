@@ -15,7 +15,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use hyper::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue,
+    TRANSFER_ENCODING,
+};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -33,6 +36,8 @@ use room::{Place, Room};
 const HEAD_MAX: usize = 32 << 10;
 /// Of a request's head; more are answered with 431.
 const HEADERS_MAX: usize = 100;
+/// Below the path of an endpoint that says `plugins = true`.
+const STANDING: &str = "/plugins";
 /// After an error of accept, which is most often a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -42,6 +47,9 @@ pub(crate) type Answering = Pin<Box<dyn Future<Output = types::Response> + Send>
 /// Who answers.
 pub(crate) trait Ask: Send + Sync {
     fn ask(self: Arc<Self>, request: types::Request) -> Answering;
+
+    /// How it stands with every sink of the node, as JSON; empty before that is known.
+    fn standing(&self) -> Bytes;
 }
 
 /// A bound address.
@@ -121,7 +129,7 @@ impl Listener {
     /// Answer until `stop` turns true. Connections that were accepted by then go on.
     pub(crate) async fn run(mut self, responder: Arc<dyn Ask>, mut stop: watch::Receiver<bool>) {
         let room = Room::new(self.config.connections);
-        let path: Arc<str> = self.config.path.as_str().into();
+        let config = Arc::new(self.config.clone());
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
@@ -134,13 +142,12 @@ impl Listener {
                         .tls
                         .as_mut()
                         .map(|tls| TlsAcceptor::from(tls.current()));
-                    let (path, responder) = (Arc::clone(&path), Arc::clone(&responder));
-                    let idle = self.config.idle;
+                    let (config, responder) = (Arc::clone(&config), Arc::clone(&responder));
                     tokio::spawn(async move {
                         tokio::select! {
-                            () = connection(stream, tls, &place, path, responder) => {}
+                            () = connection(stream, tls, &place, &config, responder) => {}
                             () = place.asked_to_leave() => {}
-                            () = place.idle_for(idle) => {}
+                            () = place.idle_for(config.idle) => {}
                         }
                     });
                 }
@@ -155,14 +162,14 @@ async fn connection(
     stream: TcpStream,
     tls: Option<TlsAcceptor>,
     place: &Place,
-    path: Arc<str>,
+    config: &ServeEndpoint,
     responder: Arc<dyn Ask>,
 ) {
     match tls {
-        None => serve(stream, place, path, responder).await,
+        None => serve(stream, place, config, responder).await,
         Some(tls) => {
             if let Ok(stream) = tls.accept(stream).await {
-                serve(stream, place, path, responder).await;
+                serve(stream, place, config, responder).await;
             }
         }
     }
@@ -171,20 +178,21 @@ async fn connection(
 async fn serve(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     place: &Place,
-    path: Arc<str>,
+    config: &ServeEndpoint,
     responder: Arc<dyn Ask>,
 ) {
     let service = service_fn(|request: Request<Incoming>| {
-        let (path, responder) = (Arc::clone(&path), Arc::clone(&responder));
+        let responder = Arc::clone(&responder);
         async move {
             let _answering = place.answering();
-            let answer = match is_under(request.uri().path(), &path) {
-                true => {
-                    let gzip = encoding::takes_gzip(request.headers());
+            let gzip = encoding::takes_gzip(request.headers());
+            let answer = match Asked::of(&request, config) {
+                Asked::Plugin => {
                     let answer = responder.ask(lowered(&request)).await;
                     encoding::encode(response(answer), gzip).await
                 }
-                false => not_found(&path),
+                Asked::Standing => encoding::encode(standing(responder.standing()), gzip).await,
+                Asked::Nobody => not_found(&config.path),
             };
             Ok::<_, Infallible>(answer.map(Full::new))
         }
@@ -199,11 +207,53 @@ async fn serve(
         .await;
 }
 
+/// Who answers a request.
+enum Asked {
+    Plugin,
+    /// The host, with how it stands with the sinks.
+    Standing,
+    Nobody,
+}
+
+impl Asked {
+    fn of(request: &Request<Incoming>, config: &ServeEndpoint) -> Self {
+        let path = request.uri().path();
+        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+        if !is_under(path, &config.path) {
+            Self::Nobody
+        } else if config.plugins && reads && path == format!("{}{STANDING}", root(&config.path)) {
+            Self::Standing
+        } else {
+            Self::Plugin
+        }
+    }
+}
+
+fn root(path: &str) -> &str {
+    path.trim_end_matches('/')
+}
+
+fn standing(json: Bytes) -> Response<Bytes> {
+    let (status, kind, body) = match json.is_empty() {
+        true => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "text/plain; charset=utf-8",
+            Bytes::from_static(b"not known yet: the first window brings it\n"),
+        ),
+        false => (StatusCode::OK, "application/json", json),
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
 /// `/metrics` and `/metrics/x` are under `/metrics`; all is under `/`, but what climbs.
 fn is_under(path: &str, root: &str) -> bool {
-    let root = root.trim_end_matches('/');
     let below = path
-        .strip_prefix(root)
+        .strip_prefix(self::root(root))
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     below && !path.split(['/', '\\']).any(climbs)
 }

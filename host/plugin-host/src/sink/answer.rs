@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use owlk8s_pipeline::{Attempt, BreakerState};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -37,6 +38,7 @@ pub(super) async fn run(runner: &mut Runner, generation: Generation) -> End {
     let responder = Arc::new(Responder {
         chain: Mutex::new(Arc::clone(&generation.chain)),
         desk: shared.desk.clone(),
+        standing: shared.standing.clone(),
         tables: Mutex::new(None),
         guarded: Mutex::new(guarded),
         turns: Semaphore::new(AT_ONCE),
@@ -78,6 +80,7 @@ struct Responder {
     /// Of the generation that runs.
     chain: Mutex<Arc<Chain>>,
     desk: Desk,
+    standing: watch::Receiver<Bytes>,
     tables: Mutex<Option<Arc<Tables>>>,
     guarded: Mutex<Guarded>,
     turns: Semaphore,
@@ -203,6 +206,10 @@ impl Ask for Responder {
             self.desk.count(|counters| counters.requests_served += 1);
             response
         })
+    }
+
+    fn standing(&self) -> Bytes {
+        self.standing.borrow().clone()
     }
 }
 

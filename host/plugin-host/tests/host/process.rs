@@ -189,3 +189,44 @@ async fn process_ends_with_the_agents_end_of_the_connection() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
+
+/// A heap of another thread begins at a multiple of its size, and what it does not use yet is reserved behind it.
+fn heaps_of_threads(maps: &str) -> usize {
+    const SIZE: u64 = 64 << 20;
+    let ranges: Vec<(u64, u64, bool)> = maps
+        .lines()
+        .filter_map(|line| {
+            let (range, rest) = line.split_once(' ')?;
+            let (from, to) = range.split_once('-')?;
+            let number = |hex| u64::from_str_radix(hex, 16).ok();
+            Some((number(from)?, number(to)?, rest.starts_with("---p")))
+        })
+        .collect();
+    let pairs = ranges.windows(2);
+    pairs
+        .filter(|pair| {
+            let [(from, to, closed), (next, end, reserved)] = pair else {
+                return false;
+            };
+            from % SIZE == 0 && !closed && to == next && *reserved && *end == from + SIZE
+        })
+        .count()
+}
+
+#[tokio::test]
+async fn plugin_process_has_one_heap_for_all_its_threads() {
+    // This very process has several: so they are known where they are.
+    let hold = || std::thread::spawn(|| std::hint::black_box(vec![1_u8; 1000])).join();
+    (0..4).for_each(|_| drop(hold()));
+    let own = std::fs::read_to_string("/proc/self/maps").unwrap();
+    assert!(heaps_of_threads(&own) > 0, "{own}");
+
+    let host = start(DELTA);
+    for sequence in 1..=5 {
+        host.offer(sequence, sequence * 10);
+        host.delivered("delta", sequence).await;
+    }
+    let pid = host.host.pid().unwrap();
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    assert_eq!(heaps_of_threads(&maps), 0, "{maps}");
+}

@@ -8,7 +8,8 @@ use std::thread::JoinHandle;
 
 use owlk8s_plugin::records::{Status, Total};
 use owlk8s_plugin::testing::SnapshotData;
-use owlk8s_plugin::{Request, Responder, Snapshot, state};
+use owlk8s_plugin::{Request, Responder, Response, Snapshot, state};
+use serde_json::json;
 use owlk8s_plugin_golden::{snapshot, thousand_targets};
 
 use crate::{Config, Dashboard};
@@ -22,6 +23,8 @@ pub(super) enum Scene {
     Many,
     /// A pod whose name is markup.
     Odd,
+    /// As the shop, and the host tells of its sinks: one quarantined, one refused.
+    Ailing,
 }
 
 pub(super) struct Server {
@@ -44,7 +47,7 @@ impl Server {
                     return;
                 }
                 // A browser that goes away in the middle is no failure.
-                let _ = answer(stream.unwrap(), &mut data);
+                let _ = answer(stream.unwrap(), scene, &mut data);
             }
         };
         Self {
@@ -69,7 +72,7 @@ impl Drop for Server {
     }
 }
 
-fn answer(mut stream: TcpStream, data: &mut SnapshotData) -> std::io::Result<()> {
+fn answer(mut stream: TcpStream, scene: Scene, data: &mut SnapshotData) -> std::io::Result<()> {
     let mut lines = BufReader::new(stream.try_clone()?).lines();
     let first = lines.next().transpose()?.unwrap_or_default();
     for line in lines {
@@ -86,7 +89,10 @@ fn answer(mut stream: TcpStream, data: &mut SnapshotData) -> std::io::Result<()>
     if request.path() == "/api/live" {
         a_second_later(data);
     }
-    let response = Dashboard::respond(&Config::default(), &request, &Snapshot::new(data)).unwrap();
+    let response = match (scene, request.path()) {
+        (Scene::Ailing, "/plugins") => Response::new(200, "application/json", ailing()),
+        _ => Dashboard::respond(&Config::default(), &request, &Snapshot::new(data)).unwrap(),
+    };
     write!(stream, "HTTP/1.1 {} OK\r\n", response.status)?;
     for (name, value) in &response.headers {
         write!(stream, "{name}: {value}\r\n")?;
@@ -97,6 +103,34 @@ fn answer(mut stream: TcpStream, data: &mut SnapshotData) -> std::io::Result<()>
         response.body.len()
     )?;
     stream.write_all(&response.body)
+}
+
+/// What the host tells of three sinks.
+fn ailing() -> String {
+    let counters = |delivered: u64, faults: u64| {
+        json!({
+            "windows_delivered": delivered, "windows_dropped": 0, "plugin_faults": faults, "sink_faults": 0,
+            "calls": 1200, "cpu_ns": 1_200_000_000_u64,
+        })
+    };
+    let plugin = |name: &str| json!([{ "name": name, "version": "0.1.0" }]);
+    json!([
+        {
+            "name": "metrics", "state": "active", "reason": "", "refused": null, "last_error": "connection refused",
+            "last_error_unix_ns": 1, "last_success_unix_ns": 2, "plugins": plugin("prometheus"),
+            "counters": counters(1200, 0),
+        },
+        {
+            "name": "team-a", "state": "quarantined", "reason": "panicked at <img src=x>", "refused": null,
+            "last_error": "panicked at <img src=x>", "last_error_unix_ns": 1, "last_success_unix_ns": null,
+            "plugins": plugin("team-a"), "counters": counters(7, 3),
+        },
+        {
+            "name": "log", "state": "draining", "reason": "", "refused": "no such column", "last_error": "",
+            "last_error_unix_ns": null, "last_success_unix_ns": 2, "plugins": [], "counters": counters(1200, 0),
+        },
+    ])
+    .to_string()
 }
 
 /// A hundred more answers of each target that has rows: ninety in its first row, ten in its last.
@@ -125,7 +159,7 @@ fn a_second_later(data: &mut SnapshotData) {
 impl Scene {
     fn snapshot(self) -> SnapshotData {
         match self {
-            Self::Shop => shop(),
+            Self::Shop | Self::Ailing => shop(),
             Self::Many => {
                 let mut data = thousand_targets();
                 data.rows.retain(|row| row.target < 250);

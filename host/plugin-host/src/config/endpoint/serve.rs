@@ -13,6 +13,10 @@ pub struct ServeEndpoint {
     /// Answered with all that is below it; the rest is 404.
     #[serde(default = "root")]
     pub path: String,
+    /// Whether `plugins` below the path tells how it stands with every sink of the node, other teams' too: for the live page
+    /// to show. The host answers it, and the plugin never sees it.
+    #[serde(default)]
+    pub plugins: bool,
     /// PEM file of the certificates to show, our own first; with it the listener speaks TLS only. Read
     /// again when it changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]

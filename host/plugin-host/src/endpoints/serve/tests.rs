@@ -29,6 +29,10 @@ impl Ask for Echo {
             }
         })
     }
+
+    fn standing(&self) -> Bytes {
+        Bytes::from_static(b"[\"the host\"]")
+    }
 }
 
 async fn listen(fields: serde_json::Value) -> (SocketAddr, Arc<Echo>) {
@@ -241,4 +245,29 @@ async fn over_tls(address: SocketAddr, trusted: rustls::pki_types::CertificateDe
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     assert!(answer.ends_with("\r\n\r\nGET "), "{answer}");
+}
+
+#[tokio::test]
+async fn how_it_stands_with_the_sinks_is_told_by_the_host_and_only_where_the_endpoint_says_so() {
+    let (address, echo) = listen(serde_json::json!({ "path": "/live", "plugins": true })).await;
+    let (head, body) = ask(address, "GET /live/plugins HTTP/1.1\r\n").await;
+    assert!(head.contains("content-type: application/json"), "{head}");
+    assert_eq!(body, b"[\"the host\"]");
+    let (head, body) = ask(address, "HEAD /live/plugins HTTP/1.1\r\n").await;
+    assert!(head.starts_with("http/1.1 200 "), "{head}");
+    assert_eq!(body, b"");
+    assert_eq!(echo.asked.available_permits(), 0, "the plugin was asked");
+    for elsewhere in [
+        "GET /live/plugins/",
+        "GET /live/x/plugins",
+        "POST /live/plugins",
+    ] {
+        let (_, body) = ask(address, &format!("{elsewhere} HTTP/1.1\r\n")).await;
+        assert_ne!(body, b"[\"the host\"]", "{elsewhere}");
+    }
+    let (head, _) = ask(address, "GET /plugins HTTP/1.1\r\n").await;
+    assert!(head.starts_with("http/1.1 404 "), "{head}");
+
+    let (address, _) = listen(serde_json::json!({})).await;
+    assert_eq!(ask(address, "GET /plugins HTTP/1.1\r\n").await.1, b"GET ");
 }
