@@ -2,7 +2,8 @@
 //! it: counters survive the plugin process.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 
 use owlk8s_pipeline::{BreakerState, Mode};
 use serde::{Deserialize, Serialize};
@@ -86,6 +87,17 @@ pub struct PluginStatus {
     pub description: String,
     /// What it may do in this sink.
     pub authority: Authority,
+}
+
+impl PluginStatus {
+    /// As its author calls it, or else its file's name.
+    fn short_name(&self) -> &str {
+        let file = Path::new(&self.plugin).file_stem();
+        match &*self.manifest_name {
+            "" => file.and_then(OsStr::to_str).unwrap_or_default(),
+            name => name,
+        }
+    }
 }
 
 /// What happened to a sink. They go on over restarts of either process, where there is a `state_dir`.
@@ -234,12 +246,8 @@ struct StandingPlugin<'a> {
 
 impl<'a> From<&'a SinkStatus> for Standing<'a> {
     fn from(status: &'a SinkStatus) -> Self {
-        let named = |plugin: &'a PluginStatus| match &*plugin.manifest_name {
-            "" => &*plugin.plugin,
-            name => name,
-        };
         let plugins = status.chain.iter().map(|plugin| StandingPlugin {
-            name: named(plugin),
+            name: plugin.short_name(),
             version: &plugin.version,
         });
         Self {
@@ -281,5 +289,36 @@ impl SinkStatus {
             limits_exceeded: BTreeMap::new(),
             breaker: BreakerStatus::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_learns_a_plugin_s_name_and_not_where_it_is() {
+        let sink = serde_json::json!({
+            "name": "a", "plugin": "/secret/team-a.wasm",
+            "endpoints": { "out": { "kind": "stdout" } },
+        });
+        let mut status = SinkStatus::starting(&serde_json::from_value(sink).unwrap());
+        status.chain.push(PluginStatus {
+            plugin: "/secret/team-a.wasm".to_owned(),
+            path: "/secret/team-a.wasm".to_owned(),
+            kind: PluginKind::Formatter,
+            digest: String::new(),
+            size_bytes: 0,
+            manifest_name: String::new(),
+            version: String::new(),
+            description: String::new(),
+            authority: Authority::default(),
+        });
+        let told = serde_json::to_value(Standing::from(&status)).unwrap();
+        assert_eq!(told["plugins"][0]["name"], "team-a");
+        assert!(!told.to_string().contains("secret"), "{told}");
+        status.chain[0].manifest_name = "ours".to_owned();
+        let told = serde_json::to_value(Standing::from(&status)).unwrap();
+        assert_eq!(told["plugins"][0]["name"], "ours");
     }
 }

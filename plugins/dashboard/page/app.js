@@ -293,7 +293,7 @@ function sink({ name, state: stands, reason, refused, plugins, counters, last_er
   const why = [
     reason,
     refused !== null && `The newest configuration is refused, and the one before it runs: ${refused}`,
-    last_error && last_error !== reason && `Last error${over ? ", over since" : ""}: ${last_error}`,
+    last_error && !reason.includes(last_error) && `Last error${over ? ", over since" : ""}: ${last_error}`,
   ].filter(Boolean);
   return element("li", {}, element("strong", {}, name), element("span", { class: `badge ${tone}` }, stands), element("span", { class: "quiet" }, numbers.join(" · ")),
     ...why.map((line) => element("p", {}, line)));

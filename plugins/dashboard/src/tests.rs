@@ -256,7 +256,8 @@ fn how_it_stands_with_the_sinks_is_shown_where_the_host_tells_it() {
     ] {
         assert!(text.contains(part), "{part:?} is not in {text}");
     }
-    let above = "document.getElementById('plugins').offsetTop < document.getElementById('heat').offsetTop";
+    let above =
+        "document.getElementById('plugins').offsetTop < document.getElementById('heat').offsetTop";
     assert_eq!(page.value(above), true, "trouble is above the numbers");
     assert_eq!(page.complaints(), [""; 0]);
 }

@@ -9,8 +9,8 @@ use std::thread::JoinHandle;
 use owlk8s_plugin::records::{Status, Total};
 use owlk8s_plugin::testing::SnapshotData;
 use owlk8s_plugin::{Request, Responder, Response, Snapshot, state};
-use serde_json::json;
 use owlk8s_plugin_golden::{snapshot, thousand_targets};
+use serde_json::json;
 
 use crate::{Config, Dashboard};
 
