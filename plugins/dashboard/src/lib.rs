@@ -5,7 +5,7 @@
 //! headers forbid any other. It asks for `api/live` once a window and computes differences by itself, so the
 //! sink's mode must be `latest`. What was asked for is remembered in the sink's state, so that a page that is opened
 //! later has a past; while nobody looks, nothing is remembered. How it stands with the node's sinks is the host's to
-//! tell, where the endpoint says `plugins = true`: this plugin never learns of them.
+//! tell, where the endpoint says `plugins = true`.
 
 #![cfg_attr(
     test,

@@ -320,13 +320,14 @@ impl Memory {
         let inner = self.inner();
         let shows =
             |endpoint: &Endpoint| matches!(endpoint, Endpoint::Serve(serve) if serve.plugins);
-        let shown = inner
-            .configs()
-            .iter()
-            .any(|config| config.endpoints.values().any(shows));
+        let sinks = inner.sinks.values();
+        let mut configs = sinks.flat_map(|sink| sink.running.iter().chain([&sink.wanted]));
+        if !configs.any(|(_, config)| config.endpoints.values().any(shows)) {
+            return None;
+        }
         let all: Vec<Standing<'_>> = inner.all().map(|sink| (&sink.status).into()).collect();
         // Text and numbers: it cannot fail.
-        shown.then(|| serde_json::to_string(&all).unwrap_or_default())
+        Some(serde_json::to_string(&all).unwrap_or_default())
     }
 
     /// Of one sink, the newest last.

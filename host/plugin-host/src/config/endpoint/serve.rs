@@ -14,7 +14,7 @@ pub struct ServeEndpoint {
     #[serde(default = "root")]
     pub path: String,
     /// Whether `plugins` below the path tells how it stands with every sink of the node, other teams' too: for the live page
-    /// to show. The host answers it, and the plugin never sees it.
+    /// to show. The host answers it and not the plugin, but a page of the plugin can read it in the browser.
     #[serde(default)]
     pub plugins: bool,
     /// PEM file of the certificates to show, our own first; with it the listener speaks TLS only. Read
