@@ -24,7 +24,7 @@ pub(crate) fn test(names: &[String]) -> Result<()> {
         announce(&format!("{}", folder.display()));
         if folder.join("package.json").is_file() {
             run(Command::new("npm")
-                .args(["install", "--no-audit", "--no-fund"])
+                .args(["install", "--no-audit", "--no-fund", "--no-package-lock"])
                 .current_dir(&folder))
             .context("the JavaScript example needs Node.js 20 or newer, with npm")?;
         }
