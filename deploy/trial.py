@@ -1,7 +1,7 @@
 """Starts the image as the chart says, under runc or crun, without a cluster.
 
     trial.py start               start it, and fail where it is not ready within two seconds
-    trial.py measure 10 110 250  what it takes of memory and processor with so many pods
+    trial.py measure 10 250x10   what it takes of memory and processor with so many pods, and so many plugins (1 by itself)
 
 Run by `cargo xtask image --try` and `cargo xtask measure`. The container is that of rendered/owlk8s.yaml: user, capabilities,
 read-only root, no_new_privs, mounts, memory limit, arguments, configuration; the seccomp profile is that of Debian's
@@ -535,7 +535,8 @@ def main():
             if not any(problem.startswith(LATE) for problem in problems):
                 break
     elif words[:1] == ["measure"]:
-        problems = measure([(int(word), 1) for word in words[1:]] or [(10, 1), (110, 1), (250, 1), (250, 10)])
+        runs = [word.partition("x") for word in words[1:] or ["10", "110", "250", "250x10"]]
+        problems = measure([(int(pods), int(plugins or 1)) for pods, _, plugins in runs])
     else:
         sys.exit(__doc__)
     for problem in problems:
