@@ -245,10 +245,10 @@ async fn plugin_process_lets_go_what_only_its_start_needed() {
     host.delivered("delta", 1).await;
     let pid = host.host.pid().unwrap();
     let started = kib(pid, "RssFile:");
-    let until = std::time::Instant::now() + Duration::from_secs(60);
+    let until = Instant::now() + Duration::from_secs(60);
     while kib(pid, "RssFile:") > started / 2 {
         assert!(
-            std::time::Instant::now() < until,
+            Instant::now() < until,
             "{started} KiB of the program are still mapped"
         );
         tokio::time::sleep(Duration::from_millis(100)).await;
