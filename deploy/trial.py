@@ -1,7 +1,7 @@
 """Starts the image as the chart says, under runc or crun, without a cluster.
 
     trial.py start               start it, and fail where it is not ready within two seconds
-    trial.py measure 10 110 250  what it takes of memory and processor with so many pods
+    trial.py measure 10 250x10   what it takes of memory and processor with so many pods, and so many plugins (1 by itself)
 
 Run by `cargo xtask image --try` and `cargo xtask measure`. The container is that of rendered/owlk8s.yaml: user, capabilities,
 read-only root, no_new_privs, mounts, memory limit, arguments, configuration; the seccomp profile is that of Debian's
@@ -452,11 +452,21 @@ def processor(pid):
 
 
 
-def measure(counts, seconds=30, rate=2):
+def more_sinks(count):
+    """Sinks of the three plugins that most nodes have, beside the chart's one."""
+    made = []
+    for n in range(1, count):
+        plugin = ("simple-log", "json-log", "prometheus")[n % 3]
+        endpoint = f'{{ kind = "serve", listen = "127.0.0.1:{19000 + n}" }}' if plugin == "prometheus" else '{ kind = "stdout" }'
+        made.append(f'[[sinks]]\nname = "sink-{n}"\nplugin = "{plugin}"\nendpoints.out = {endpoint}\n')
+    return "\n".join(made)
+
+
+def measure(runs, seconds=30, rate=2):
     """The chart's configuration, with the pods named in it instead of found by an API server."""
     problems = []
-    print("pods  requests/s  agent MiB  plugins MiB  whole cgroup MiB  CPU m  counted")
-    for count in counts:
+    print("pods  plugins  requests/s  agent MiB  plugins MiB  whole cgroup MiB  CPU m  counted")
+    for count, plugins in runs:
         with tempfile.TemporaryDirectory(prefix="owlk8s-trial-") as work:
             work, network, pods = Path(work), Network(), None
             try:
@@ -466,7 +476,7 @@ def measure(counts, seconds=30, rate=2):
                 lines = [line for line in text.splitlines() if not line.startswith("discovery")]
                 # Tables follow the keys, and sinks come last.
                 head, _, sinks = "\n".join(lines).partition("[[sinks]]")
-                container = Container(find_runtime(), work, network, f"{head}\n{pods.configuration()}\n[[sinks]]{sinks}\n")
+                container = Container(find_runtime(), work, network, f"{head}\n{pods.configuration()}\n[[sinks]]{sinks}\n{more_sinks(plugins)}")
                 container.start([f"NODE_NAME={NODE}"])
                 try:
                     container.ready(within=180.0)
@@ -482,7 +492,7 @@ def measure(counts, seconds=30, rate=2):
                         problems.append(f"{count} pods: {answered} requests were answered and {counted} counted")
                     resident = {name: memory(pid)[0] for name, pid in container.processes().items()}
                     whole = cgroup_memory(container.processes()["agent"])
-                    print(f"{count:4}  {answered / elapsed:10.0f}  {resident['agent']:9.1f}  {resident['plugin process']:11.1f}"
+                    print(f"{count:4}  {plugins:7}  {answered / elapsed:10.0f}  {resident['agent']:9.1f}  {resident['plugin process']:11.1f}"
                           f"  {whole:16.1f}  {1000 * used / elapsed:5.1f}  {counted} of {answered}")
                 finally:
                     container.stop()
@@ -525,7 +535,8 @@ def main():
             if not any(problem.startswith(LATE) for problem in problems):
                 break
     elif words[:1] == ["measure"]:
-        problems = measure([int(word) for word in words[1:]] or [10, 110, 250])
+        runs = [word.partition("x") for word in words[1:] or ["10", "110", "250", "250x10"]]
+        problems = measure([(int(pods), int(plugins or 1)) for pods, _, plugins in runs])
     else:
         sys.exit(__doc__)
     for problem in problems:

@@ -185,6 +185,7 @@ fn run(path: &Path) -> anyhow::Result<()> {
             let changes = Changes::follow(path, process_env)?;
             let mut running = Built::new(config).await?.spawn()?;
             running.follow(changes);
+            owlk8s_plugin_host::let_go_when_settled();
             let ended = running.until(stop.asked()).await;
             running.drain().await;
             Ok(ended?)

@@ -1,7 +1,7 @@
-//! `kill -9` of plugin process and agent under load: where the agent lived the sums of a `delta` sink are
-//! the truth, and where it did not a gap is told.
+//! `kill -9` of plugin process, compile child and agent under load: where the agent lived the sums of a `delta` sink
+//! are the truth, and where it did not a gap is told.
 //!
-//! `OWLK8S_KILLS` is how often each of the two is killed, 3 by default.
+//! `OWLK8S_KILLS` is how often each of the three is killed, 3 by default.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,7 +12,7 @@
 mod common;
 
 use std::path::Path;
-use std::process::Child;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use common::agent::{config, signal};
@@ -55,14 +55,14 @@ fn kills() -> u32 {
 }
 
 /// Two sinks: differences, and every window's sums, which the differences must add up to.
-fn sinks(lab: &Lab) -> String {
+fn sinks(lab: &Lab, plugin: &Path) -> String {
     let dir = lab.dir.path();
     std::fs::create_dir(dir.join("state")).unwrap();
     let sink = |name: &str, mode: &str| {
         format!(
             "[[sinks]]\nname = \"{name}\"\nplugin = \"{}\"\nmode = \"{mode}\"\n\
              endpoints.out = {{ kind = \"file\", path = \"{}\" }}\n",
-            fixture("good-echo").display(),
+            plugin.display(),
             dir.join(name).display()
         )
     };
@@ -121,7 +121,10 @@ fn sums_are_the_truth_however_often_the_plugin_process_is_killed() {
     let lab = Lab::new(1);
     let nginx = Nginx::start(&lab, "p1");
     let out = lab.dir.path().join("delta");
-    let agent = Agent::attached(&lab, &config(&[lab.target("p1")], &sinks(&lab)));
+    let agent = Agent::attached(
+        &lab,
+        &config(&[lab.target("p1")], &sinks(&lab, &fixture("good-echo"))),
+    );
     is_active(&agent);
     let (from, mut truth) = (lines(&out).len(), 0);
     for round in 1..=kills() {
@@ -154,12 +157,82 @@ fn sums_are_the_truth_however_often_the_plugin_process_is_killed() {
     assert!(dropped >= Some(missing), "{missing} are missing: {every}");
 }
 
+/// The fixture with a custom section that no other round has: another component, which must be compiled.
+fn replace(plugin: &Path, round: u32) {
+    let mut component = std::fs::read(fixture("good-echo")).unwrap();
+    component.extend([0, 9, 4]);
+    component.extend(b"kill");
+    component.extend(round.to_le_bytes());
+    let new = plugin.with_extension("new");
+    std::fs::write(&new, component).unwrap();
+    std::fs::rename(new, plugin).unwrap();
+}
+
+/// Kills the agent's compile child as soon as there is one; false where it was faster.
+fn compiler_is_killed(agent: &Agent<'_>, plugins: u32) -> bool {
+    let compiler = within(Duration::from_secs(30), "a compile child", || {
+        let child = agent.children().into_iter().find(|pid| *pid != plugins);
+        child.ok_or_else(|| agent.log())
+    });
+    let killed = Command::new("kill")
+        .args(["-KILL", &compiler.to_string()])
+        .stderr(Stdio::null())
+        .status();
+    killed.unwrap().success()
+}
+
+#[test]
+fn sums_are_the_truth_however_often_the_compile_child_is_killed() {
+    let lab = Lab::new(1);
+    let nginx = Nginx::start(&lab, "p1");
+    let (out, plugin) = (
+        lab.dir.path().join("delta"),
+        lab.dir.path().join("echo.wasm"),
+    );
+    replace(&plugin, 0);
+    let agent = Agent::attached(&lab, &config(&[lab.target("p1")], &sinks(&lab, &plugin)));
+    is_active(&agent);
+    let plugins = agent.children()[0];
+    let generation = |agent: &Agent<'_>| agent.sink("delta")["generation"].as_u64().unwrap();
+    let (from, mut truth) = (lines(&out).len(), 0);
+    let (mut killed, mut version) = (0, 0);
+    while killed < kills() {
+        let (begin, before) = (nginx.requests(), generation(&agent));
+        let load = nginx.spawn_load(2);
+        some_time();
+        version += 1;
+        replace(&plugin, version);
+        killed += u32::from(compiler_is_killed(&agent, plugins));
+        ended(load);
+        truth += nginx.requests_since(begin);
+        within(Duration::from_secs(30), "the new one runs", || {
+            let sink = agent.sink("delta");
+            if generation(&agent) > before && sink["state"] == "active" {
+                Ok(())
+            } else {
+                Err(format!("{sink}\n{}", agent.log()))
+            }
+        });
+        is_truth(&out, from, truth);
+        let windows = lines(&out).len() - from;
+        println!("compile child killed {killed} times: {truth} requests in {windows} windows");
+    }
+    assert_eq!(
+        agent.children(),
+        [plugins],
+        "the plugin process was not touched"
+    );
+    let delta = agent.sink("delta");
+    assert_eq!(delta["counters"]["gaps"], 0, "{delta}");
+    assert_eq!(delta["counters"]["windows_dropped"], 0, "{delta}");
+}
+
 #[test]
 fn gap_is_told_for_each_time_that_the_agent_was_killed() {
     let lab = Lab::new(1);
     let nginx = Nginx::start(&lab, "p1");
     let (out, every) = (lab.dir.path().join("delta"), lab.dir.path().join("every"));
-    let config = config(&[lab.target("p1")], &sinks(&lab));
+    let config = config(&[lab.target("p1")], &sinks(&lab, &fixture("good-echo")));
     let mut agent = Agent::attached(&lab, &config);
     is_active(&agent);
     for round in 1..=kills() {

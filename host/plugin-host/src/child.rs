@@ -26,7 +26,7 @@ use crate::frames::{
     self, Configure, FrameError, Hello, Resume, SinkReport, TO_AGENT_MAX, TO_CHILD_MAX, ToAgent,
     ToChild, Wanted, rights,
 };
-use crate::heap::keep_heap_small;
+use crate::heap::{keep_heap_small, let_go_when_settled};
 use crate::plugin::Fetcher;
 use crate::sandbox::{self, Reach, SandboxError};
 use crate::sink::{Giver, Keeper, Mailbox, Order, Shared, orders};
@@ -306,6 +306,7 @@ impl Sinks {
             let resume = configure.resume.get(&name).cloned().unwrap_or_default();
             self.start(name, order, resume, configure.first);
         }
+        let_go_when_settled();
         Ok(())
     }
 

@@ -1,5 +1,7 @@
-//! What was freed goes back to the kernel. glibc keeps a heap for each thread, and in it all that it once held; processes that
-//! work for some milliseconds a window have no use for that in between.
+//! What is not used goes back to the kernel. glibc keeps a heap for each thread, and in it all that it once held; the kernel
+//! keeps the code mapped that the start ran. Processes that work for some milliseconds a window have no use for that in between.
+
+use std::time::Duration;
 
 /// Of freed memory that is kept, and the largest piece that is taken from a heap at all.
 #[cfg(target_env = "gnu")]
@@ -16,4 +18,54 @@ pub fn keep_heap_small() {
         // SAFETY: it changes how memory is given out from here on, not what was given out.
         let _taken = unsafe { libc::mallopt(parameter, value) };
     }
+}
+
+/// After a start, or a change of the configuration: what it needed is not needed any more by then.
+const SETTLED: Duration = Duration::from_secs(10);
+
+/// A little later, gives back what the work that begins now leaves behind: holes in the heap, and pages of this program that
+/// the kernel has mapped for it. What runs later is mapped again, from the file's pages in memory. In a runtime of tokio.
+pub fn let_go_when_settled() {
+    tokio::spawn(async {
+        tokio::time::sleep(SETTLED).await;
+        #[cfg(target_env = "gnu")]
+        // SAFETY: it takes what is free, under the locks of those who would take it.
+        let _any = unsafe { libc::malloc_trim(0) };
+        // SAFETY: its callback is called with the segments of what is loaded, while it cannot be unloaded.
+        unsafe { libc::dl_iterate_phdr(Some(unmap), std::ptr::null_mut()) };
+    });
+}
+
+/// Takes the first of what is loaded, which is the program, and no other.
+unsafe extern "C" fn unmap(
+    program: *mut libc::dl_phdr_info,
+    _size: libc::size_t,
+    _data: *mut libc::c_void,
+) -> libc::c_int {
+    // SAFETY: glibc knows it; what rustix asks is refused to the plugin process.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as u64;
+    // SAFETY: the caller's.
+    let (base, headers) = unsafe {
+        let program = &*program;
+        let count = usize::from(program.dlpi_phnum);
+        let headers = std::slice::from_raw_parts(program.dlpi_phdr, count);
+        (program.dlpi_addr, headers)
+    };
+    for header in headers {
+        if header.p_type != libc::PT_LOAD || header.p_flags & libc::PF_W != 0 {
+            continue;
+        }
+        let from = (base + header.p_vaddr) & !(page - 1);
+        let to = base + header.p_vaddr + header.p_filesz;
+        // SAFETY: a part of the file that is mapped privately and was never written, so that each of its pages is the file's
+        // when it is next looked at.
+        let _done = unsafe {
+            rustix::mm::madvise(
+                from as *mut _,
+                (to - from) as usize,
+                rustix::mm::Advice::LinuxDontNeed,
+            )
+        };
+    }
+    1
 }

@@ -60,7 +60,7 @@ pub use config::{
     TcpEndpoint, UdpEndpoint, UnixEndpoint, check,
 };
 pub use crash::{CrashReport, Redaction, ReplayError, Replayed, Texts, replay};
-pub use heap::keep_heap_small;
+pub use heap::{keep_heap_small, let_go_when_settled};
 pub use kit::{
     Asked, BUILT_IN, Cost, Given, Inspection, KitError, Sent, SnapshotError, Tried, Workbench,
     Workshop, built_in, node, read_snapshots, redacted,

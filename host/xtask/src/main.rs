@@ -43,7 +43,8 @@ usage: cargo xtask COMMAND [--toolchain rustup|debian]
   image [--name NAME:TAG] [--folder DIR] [--try]
                           what was built as a container image: target/image/owlk8s.tar, or just its files;
                           --try starts it under runc or crun as the chart says
-  measure [PODS ...]      what that image takes of memory and processor with 10, 110 and 250 pods, or so many
+  measure [PODS[xPLUGINS] ...]
+                          what that image takes of memory and processor with 10, 110, 250 pods, and 250x10, or so many
   deploy [--check]        deploy/chart -> deploy/rendered, judged by Kubernetes' schemas
   reference [--check]     the configuration's structs -> host/docs/configuration.md
   vm-test [KERNEL ...]    the kernel tests on other kernels, each booted in an emulator; a KERNEL is a series of Debian's
@@ -114,7 +115,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Arguments, lexopt::Error> {
                 arguments.names.push(word.string()?);
             }
             Arg::Value(word) if arguments.command.as_deref() == Some("measure") => {
-                arguments.pods.push(word.parse::<u16>()?.to_string());
+                arguments.pods.push(word.parse_with(pods)?);
             }
             Arg::Long("try") => arguments.attempt = true,
             Arg::Long("only") => arguments.only = Some(parser.value()?.string()?),
@@ -131,6 +132,15 @@ fn parse(mut parser: lexopt::Parser) -> Result<Arguments, lexopt::Error> {
         }
     }
     Ok(arguments)
+}
+
+/// `250` or `250x10`: pods, and plugins.
+fn pods(word: &str) -> Result<String, &'static str> {
+    let (pods, plugins) = word.split_once('x').unwrap_or((word, "1"));
+    match (pods.parse::<u16>(), plugins.parse::<u8>()) {
+        (Ok(1..), Ok(1..)) => Ok(word.to_owned()),
+        _ => Err("how many pods, as 250, or pods and plugins, as 250x10"),
+    }
 }
 
 fn toolchain(name: &str) -> Result<Toolchain, String> {

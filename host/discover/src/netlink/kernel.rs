@@ -27,6 +27,7 @@ use rtnetlink::{MulticastGroup, RouteMessageBuilder};
 use tokio::net::UdpSocket;
 use tokio::runtime;
 use tokio::sync::Mutex;
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 
 use super::{
@@ -309,6 +310,8 @@ const CALM_AT_MOST: Duration = Duration::from_secs(1);
 /// Tells that something about the links of a network namespace changed.
 pub struct LinkEvents {
     messages: Box<dyn Stream<Item = ()> + Send + Unpin>,
+    /// Serves the socket.
+    task: AbortHandle,
 }
 
 impl LinkEvents {
@@ -322,9 +325,10 @@ impl LinkEvents {
         let (connection, _handle, messages) =
             rtnetlink::new_multicast_connection(&[MulticastGroup::Link])
                 .map_err(NetlinkError::Open)?;
-        asker.spawn(connection);
+        let task = asker.spawn(connection).abort_handle();
         Ok(Self {
             messages: Box::new(messages.map(|_| ())),
+            task,
         })
     }
 
@@ -340,6 +344,13 @@ impl LinkEvents {
         if self.messages.next().await.is_none() {
             std::future::pending::<()>().await;
         }
+    }
+}
+
+/// Nobody reads on: else its task would, and log each event, as long as the process lives.
+impl Drop for LinkEvents {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
 
@@ -569,5 +580,20 @@ mod tests {
         assert!(early.is_err(), "{early:?}");
         release.send(()).unwrap();
         question.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn no_events_are_read_that_nobody_waits_for() {
+        let events = LinkEvents::open().unwrap();
+        let task = events.task.clone();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(!task.is_finished());
+        drop(events);
+        let ended = async {
+            while !task.is_finished() {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(5), ended).await.unwrap();
     }
 }

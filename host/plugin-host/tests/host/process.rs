@@ -230,3 +230,29 @@ async fn plugin_process_has_one_heap_for_all_its_threads() {
     let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
     assert_eq!(heaps_of_threads(&maps), 0, "{maps}");
 }
+
+/// KiB of `what` in the process's status.
+fn kib(pid: u32, what: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with(what)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn plugin_process_lets_go_what_only_its_start_needed() {
+    let host = start(DELTA);
+    host.offer(1, 10);
+    host.delivered("delta", 1).await;
+    let pid = host.host.pid().unwrap();
+    let started = kib(pid, "RssFile:");
+    let until = Instant::now() + Duration::from_secs(60);
+    while kib(pid, "RssFile:") > started / 2 {
+        assert!(
+            Instant::now() < until,
+            "{started} KiB of the program are still mapped"
+        );
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    host.offer(2, 20);
+    host.delivered("delta", 2).await;
+}

@@ -76,8 +76,8 @@ pub(super) fn histogram(
     start.extend_from_slice(b"le=\"");
     let mut bucket = |le: &str, count: u64| {
         page.extend_from_slice(&start);
-        page.extend_from_slice(le.as_bytes());
-        page.extend_from_slice(b"\"} ");
+        short(page, le.as_bytes());
+        short(page, b"\"} ");
         integer(page, count);
         page.push(b'\n');
     };
@@ -99,7 +99,7 @@ pub(super) fn histogram(
 
 fn suffixed(page: &mut Vec<u8>, name: &str, suffix: &str, labels: &Labels, value: Value) {
     page.extend_from_slice(name.as_bytes());
-    page.extend_from_slice(suffix.as_bytes());
+    short(page, suffix.as_bytes());
     if !labels.bytes().is_empty() {
         page.push(b'{');
         page.extend_from_slice(labels.bytes());
@@ -116,7 +116,12 @@ fn suffixed(page: &mut Vec<u8>, name: &str, suffix: &str, labels: &Labels, value
 }
 
 fn integer(page: &mut Vec<u8>, value: u64) {
-    page.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+    short(page, itoa::Buffer::new().format(value).as_bytes());
+}
+
+/// Appends a few bytes, one by one: a guest copies by a call out of its code, which costs more than they do.
+fn short(page: &mut Vec<u8>, bytes: &[u8]) {
+    bytes.iter().for_each(|&byte| page.push(byte));
 }
 
 /// Nanoseconds as seconds, exact: `4.259` for 4,259,000,000.
