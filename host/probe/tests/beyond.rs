@@ -420,7 +420,7 @@ fn where_only_the_cgroup_is_permitted_counts_there_are_exact() {
             assert!(seen.hook_reason.contains(part), "{}", seen.hook_reason);
         }
         let exact = BTreeMap::from([(200, 8000), (204, 3), (404, 4000), (500, 4000)]);
-        assert_eq!(seen.statuses, exact);
+        assert_eq!(seen.statuses, exact, "{:?}", seen.counters);
         assert_eq!(
             (seen.counters.started, seen.counters.losses.len()),
             (16_003, 0),
