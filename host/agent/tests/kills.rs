@@ -12,10 +12,10 @@
 mod common;
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::time::Duration;
 
-use common::agent::{config, signal};
+use common::agent::{config, is_signalled, signal};
 use common::{Agent, Lab, Nginx, fixture, within};
 
 /// A line of the fixture `good-echo`.
@@ -54,10 +54,12 @@ fn kills() -> u32 {
     kills.map_or(3, |kills| kills.parse().expect("OWLK8S_KILLS is a number"))
 }
 
-/// Two sinks: differences, and every window's sums, which the differences must add up to.
+/// Two sinks: differences, and every window's sums, which the differences must add up to. Nothing is compiled for them yet.
 fn sinks(lab: &Lab, plugin: &Path) -> String {
     let dir = lab.dir.path();
-    std::fs::create_dir(dir.join("state")).unwrap();
+    for made in ["state", "cache"] {
+        std::fs::create_dir(dir.join(made)).unwrap();
+    }
     let sink = |name: &str, mode: &str| {
         format!(
             "[[sinks]]\nname = \"{name}\"\nplugin = \"{}\"\nmode = \"{mode}\"\n\
@@ -67,8 +69,9 @@ fn sinks(lab: &Lab, plugin: &Path) -> String {
         )
     };
     format!(
-        "[plugins]\nstate_dir = \"{}\"\n{}{}",
+        "[plugins]\nstate_dir = \"{}\"\ncache_dir = \"{}\"\n{}{}",
         dir.join("state").display(),
+        dir.join("cache").display(),
         sink("delta", "delta"),
         sink("every", "every-window")
     )
@@ -174,11 +177,7 @@ fn compiler_is_killed(agent: &Agent<'_>, plugins: u32) -> bool {
         let child = agent.children().into_iter().find(|pid| *pid != plugins);
         child.ok_or_else(|| agent.log())
     });
-    let killed = Command::new("kill")
-        .args(["-KILL", &compiler.to_string()])
-        .stderr(Stdio::null())
-        .status();
-    killed.unwrap().success()
+    is_signalled(compiler, "KILL")
 }
 
 #[test]

@@ -226,12 +226,17 @@ pub fn request(
 
 /// Sends a signal to one process.
 pub fn signal(pid: u32, name: &str) {
+    assert!(is_signalled(pid, name), "cannot send SIG{name} to {pid}");
+}
+
+/// The same to one that may have ended; false where it has.
+pub fn is_signalled(pid: u32, name: &str) -> bool {
     let sent = Command::new("kill")
         .arg(format!("-{name}"))
         .arg(pid.to_string())
         .stderr(Stdio::null())
         .status();
-    assert!(sent.unwrap().success(), "cannot send SIG{name} to {pid}");
+    sent.unwrap().success()
 }
 
 /// Refuses a metrics page that Prometheus's own linter complains about.
