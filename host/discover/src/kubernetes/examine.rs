@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::access::{self, AccessError};
 use super::client::client;
 use super::feed::Feed;
-use super::health::{chain, rule};
+use super::health::{chain, not_served, rule};
 use super::objects::{PodObject, ServiceObject, SliceObject};
 use super::traffic::{ApiRequests, Count};
 use crate::Surroundings;
@@ -173,6 +173,14 @@ fn of(
             let remedy = match without {
                 Some(without) => format!("{grant}; without it {without}"),
                 None => grant,
+            };
+            (status.message.clone(), Some(remedy))
+        }
+        Err(kube::Error::Api(status)) if status.code == 404 => {
+            let known = not_served(group, resource);
+            let remedy = match without {
+                Some(without) => format!("{known}; without it {without}"),
+                None => known,
             };
             (status.message.clone(), Some(remedy))
         }

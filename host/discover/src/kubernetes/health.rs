@@ -14,6 +14,8 @@ use super::traffic::Asked;
 pub(super) enum Trouble {
     /// A verb is not granted.
     Forbidden(String),
+    /// The API server does not know the resource.
+    NotServed(String),
     /// The token is not accepted.
     Unauthorized(String),
     /// It is away, slow, or says no for now.
@@ -54,6 +56,15 @@ impl Health {
                     said,
                     rule = rule(feed.group(), feed.resource()),
                     "{without}: a permission is missing"
+                );
+            }
+            Trouble::NotServed(said) if !matches!(before, Some(Trouble::NotServed(_))) => {
+                let without = feed.without().unwrap_or("nothing can be watched");
+                tracing::error!(
+                    said,
+                    resource = feed.resource(),
+                    "{without}: {}",
+                    not_served(feed.group(), feed.resource())
                 );
             }
             Trouble::Unauthorized(said) if !self.told_away => {
@@ -97,16 +108,22 @@ impl Health {
         true
     }
 
-    /// Whether the permission for it is missing.
-    pub(super) fn is_forbidden(&self, feed: Feed) -> bool {
-        matches!(self.troubles.get(&feed), Some(Trouble::Forbidden(_)))
+    /// Whether it cannot be had: the permission is missing, or the server has no such thing.
+    pub(super) fn is_denied(&self, feed: Feed) -> bool {
+        self.troubles.get(&feed).is_some_and(Trouble::is_denial)
     }
 
     /// Whether all is being followed that may be, and what must be.
     pub(super) fn is_good(&self) -> bool {
-        self.troubles.iter().all(|(feed, trouble)| {
-            feed.without().is_some() && matches!(trouble, Trouble::Forbidden(_))
-        })
+        self.troubles
+            .iter()
+            .all(|(feed, trouble)| feed.without().is_some() && trouble.is_denial())
+    }
+}
+
+impl Trouble {
+    fn is_denial(&self) -> bool {
+        matches!(self, Self::Forbidden(_) | Self::NotServed(_))
     }
 }
 
@@ -115,6 +132,14 @@ pub(super) fn rule(group: &str, resource: &str) -> String {
     format!(
         "{{apiGroups: [\"{group}\"], resources: [\"{resource}\"], verbs: [\"get\", \"list\", \"watch\"]}} in the ClusterRole"
     )
+}
+
+/// What to do where the server does not know a resource.
+pub(super) fn not_served(group: &str, resource: &str) -> String {
+    match group {
+        "" => format!("the server has no {resource}: is this the URL of a Kubernetes API server?"),
+        _ => format!("the server has no {resource} of {group}/v1: Kubernetes 1.21 and newer have"),
+    }
 }
 
 /// None for what heals by itself at once: a place in the history that is gone, a stream that ended.
@@ -148,6 +173,7 @@ fn of_status(status: &kube::core::Status) -> Option<Trouble> {
         410 => None,
         401 => Some(Trouble::Unauthorized(said)),
         403 => Some(Trouble::Forbidden(said)),
+        404 => Some(Trouble::NotServed(said)),
         code => Some(Trouble::Away(format!("{code}: {said}"))),
     }
 }
@@ -207,15 +233,22 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_done_without_is_missed_only_where_it_is_forbidden() {
+    fn what_can_be_done_without_is_missed_only_where_it_is_denied() {
         let mut health = Health::default();
         let status = |code| {
             let status = kube::core::Status::failure("no", "No").with_code(code);
             watcher::Error::WatchStartFailed(kube::Error::Api(Box::new(status)))
         };
-        health.failed(Feed::Namespaces, &status(403));
-        assert!(health.is_good() && health.is_forbidden(Feed::Namespaces));
-        health.failed(Feed::Namespaces, &status(503));
-        assert!(!health.is_good());
+        for code in [403, 404] {
+            health.failed(Feed::EndpointSlices, &status(code));
+            assert!(health.is_good() && health.is_denied(Feed::EndpointSlices));
+            assert!(!health.told_away, "the server is there");
+            health.failed(Feed::EndpointSlices, &status(503));
+            assert!(!health.is_good() && !health.is_denied(Feed::EndpointSlices));
+            health.told_away = false;
+        }
+        health.failed(Feed::EndpointSlices, &status(404));
+        health.failed(Feed::Pods, &status(404));
+        assert!(!health.is_good(), "nothing goes on without pods");
     }
 }
