@@ -54,7 +54,7 @@ impl Health {
                 let without = feed.without().unwrap_or("nothing can be watched");
                 tracing::error!(
                     said,
-                    rule = rule(feed.group(), feed.resource()),
+                    rule = rule(feed.group(), feed.resource(), WATCHED),
                     "{without}: a permission is missing"
                 );
             }
@@ -127,10 +127,15 @@ impl Trouble {
     }
 }
 
-/// The rule that grants reading a resource.
-pub(super) fn rule(group: &str, resource: &str) -> String {
+/// What it takes to follow a resource.
+pub(super) const WATCHED: &[&str] = &["get", "list", "watch"];
+/// What it takes to ask for one object.
+pub(super) const ASKED: &[&str] = &["get"];
+
+/// The rule that grants `verbs` of a resource.
+pub(super) fn rule(group: &str, resource: &str, verbs: &[&str]) -> String {
     format!(
-        "{{apiGroups: [\"{group}\"], resources: [\"{resource}\"], verbs: [\"get\", \"list\", \"watch\"]}} in the ClusterRole"
+        "{{apiGroups: [\"{group}\"], resources: [\"{resource}\"], verbs: {verbs:?}}} in the ClusterRole"
     )
 }
 
