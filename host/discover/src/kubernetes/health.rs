@@ -154,11 +154,12 @@ fn trouble(error: &watcher::Error) -> Option<Trouble> {
             of_client(error)
         }
         watcher::Error::WatchFailed(error) => Some(match client::silence(error) {
-            Some(silence) => Trouble::Away(format!(
+            Some(silence) if silence == client::GONE_AFTER => Trouble::Away(format!(
                 "nothing was heard of it for {} s",
                 silence.as_secs()
             )),
-            None => Trouble::Interrupted,
+            // A server without bookmarks in a quiet cluster is as silent as a load balancer before a dead one: see `Interrupted`.
+            _ => Trouble::Interrupted,
         }),
         watcher::Error::WatchError(status) => of_status(status),
         watcher::Error::NoResourceVersion => Some(Trouble::Away(error.to_string())),
@@ -235,6 +236,19 @@ mod tests {
         assert!(health.told_away && !health.is_good());
         assert!(health.answered(&asked("pods", 200)));
         assert!(!health.told_away && health.is_good());
+    }
+
+    #[test]
+    fn a_watch_that_hears_nothing_is_asked_for_anew_and_not_worth_a_line() {
+        let mut health = Health::default();
+        let quiet = broken(io::Error::new(io::ErrorKind::TimedOut, ""));
+        assert_eq!(
+            health.failed(Feed::Namespaces, &quiet),
+            Some(client::SILENT_AFTER)
+        );
+        assert!(!health.told_away && !health.is_good());
+        assert!(health.answered(&asked("namespaces", 200)));
+        assert!(health.is_good());
     }
 
     #[test]
