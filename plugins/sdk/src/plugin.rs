@@ -167,10 +167,6 @@ impl Response {
     /// the plugin's memory. What comes into it afterwards is the rest: the body of the response that is returned.
     ///
     /// Native tests have no host: there it stays, and the response's body is the whole one.
-    #[cfg_attr(
-        not(target_family = "wasm"),
-        expect(clippy::ptr_arg, reason = "a component empties it")
-    )]
     pub fn write_ahead(body: &mut Vec<u8>) {
         #[cfg(target_family = "wasm")]
         {
