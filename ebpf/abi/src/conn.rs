@@ -465,7 +465,7 @@ pub struct Segment {
     pub flags: u32,
 }
 
-/// One per CPU: what a packet's run works with.
+/// What a packet's run works with: one for each CPU, and a few more for where one packet may interrupt another.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Scratch {
@@ -489,6 +489,8 @@ pub struct Scratch {
     pub bit: u32,
     /// Kept segments looked at since one was read.
     pub idle: u32,
+    /// Which of its CPU's it is.
+    pub copy: u32,
     /// Fragments that came before the packet, the first of their datagram.
     pub early: u32,
     /// Where they are, the first of them.
@@ -511,6 +513,8 @@ pub struct Scratch {
     pub stash: Stash,
     /// Zero: what is read by eight bytes may begin at the stash's last one.
     pub behind: u64,
+    /// 1: in use, where another packet may come between.
+    pub taken: u32,
 }
 
 const _: () = {

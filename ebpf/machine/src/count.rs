@@ -7,11 +7,15 @@ use owlk8s_ebpf_abi::{
 
 use crate::World;
 use crate::cpu::{add, add_u32};
+use crate::scan::Scan;
 use crate::verifier::{chosen, fence, forget, masked, more, opaque};
 
 /// Counts `n` that were seen and cannot be counted otherwise.
+///
+/// # Safety
+/// `slot` is live.
 #[inline(always)]
-pub(crate) unsafe fn lose(slot: *mut Slot, why: Loss, n: u64) {
+pub unsafe fn lose(slot: *mut Slot, why: Loss, n: u64) {
     add((&raw mut (*slot).losses).cast::<u64>().add(why as usize), n);
 }
 
@@ -123,14 +127,13 @@ pub(crate) unsafe fn pop<W: World>(world: &W, conn: *mut Conn) -> Option<Pending
 /// `request` was answered with the final `status` whose first byte was seen at `now_ns`.
 #[inline(always)]
 pub(crate) unsafe fn answered<W: World>(
-    world: &W,
-    conn: *mut Conn,
-    slot: *mut Slot,
+    scan: &Scan<W>,
     request: Pending,
     protocol: u8,
     status: u16,
     now_ns: u64,
 ) {
+    let (world, conn, slot) = (&*scan.world, scan.conn, scan.slot);
     let probe = request.0 & Pending::PROBE != 0;
     let duration_ns = request.duration_ns(now_ns);
     let key = RowKey {
@@ -152,7 +155,7 @@ pub(crate) unsafe fn answered<W: World>(
         (*answers).cached_key = word;
         index
     };
-    if !add_to(world, index, duration_ns) {
+    if !add_to(scan, index, duration_ns) {
         lose(slot, Loss::RowsFull, 1);
         return;
     }
@@ -165,15 +168,15 @@ pub(crate) unsafe fn answered<W: World>(
 
 /// A gRPC call ended with `status`.
 #[inline(always)]
-pub(crate) unsafe fn grpc<W: World>(world: &W, conn: *mut Conn, status: u16) {
+pub(crate) unsafe fn grpc<W: World>(scan: &Scan<W>, status: u16) {
     let key = RowKey {
-        slot: (*conn).slot,
+        slot: (*scan.conn).slot,
         protocol: ROW_GRPC,
         method: 0,
         status,
     };
-    if let Some(index) = world.row(key) {
-        add_to(world, index, 0);
+    if let Some(index) = (*scan.world).row(key) {
+        add_to(scan, index, 0);
     }
 }
 
@@ -227,13 +230,11 @@ const _: () = assert!(LINE_BUCKETS.next_power_of_two() <= PLACES as usize + 1);
 
 /// Adds one request to a row; false when there is no such row.
 #[inline(always)]
-unsafe fn add_to<W: World>(world: &W, index: u32, duration_ns: u64) -> bool {
-    let Some(row) = world.row_at(index) else {
+unsafe fn add_to<W: World>(scan: &Scan<W>, index: u32, duration_ns: u64) -> bool {
+    let Some(row) = (*scan.world).row_at(index) else {
         return false;
     };
-    let Some(scratch) = world.scratch() else {
-        return false;
-    };
+    let scratch = scan.scratch;
     let bucket = forget(scratch, bucket(duration_ns) as u32);
     let line = masked::<PLACES>(scratch, bucket / LINE_BUCKETS as u32);
     let place = masked::<PLACES>(scratch, bucket % LINE_BUCKETS as u32);

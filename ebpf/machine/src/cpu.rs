@@ -54,18 +54,24 @@ pub(crate) unsafe fn add_u32(counter: *mut u32, n: u32) {
 }
 
 /// Sets `at` from 0 to 1; false when it was 1.
+///
+/// # Safety
+/// `at` is live and aligned to 4.
 #[cfg(target_arch = "bpf")]
 #[inline(always)]
-pub(crate) unsafe fn try_lock(at: *mut u32) -> bool {
+pub unsafe fn try_lock(at: *mut u32) -> bool {
     let old: u64;
     core::arch::asm!("w0 = cmpxchg32_32({at} + 0, w0, {one})", at = in(reg) at, one = in(wreg) 1u32, inlateout("r0") 0u64 => old, options(nostack, preserves_flags));
     old == 0
 }
 
 /// Sets `at` from 0 to 1; false when it was 1.
+///
+/// # Safety
+/// `at` is live and aligned to 4.
 #[cfg(not(target_arch = "bpf"))]
 #[inline(always)]
-pub(crate) unsafe fn try_lock(at: *mut u32) -> bool {
+pub unsafe fn try_lock(at: *mut u32) -> bool {
     use core::sync::atomic::Ordering;
     core::sync::atomic::AtomicU32::from_ptr(at)
         .compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed)
@@ -73,16 +79,22 @@ pub(crate) unsafe fn try_lock(at: *mut u32) -> bool {
 }
 
 /// Sets `at` back to 0 after all that was written before.
+///
+/// # Safety
+/// `at` is live and aligned to 4.
 #[cfg(target_arch = "bpf")]
 #[inline(always)]
-pub(crate) unsafe fn unlock(at: *mut u32) {
+pub unsafe fn unlock(at: *mut u32) {
     // An atomic exchange is a full barrier on every architecture; a plain store is none on some.
     core::arch::asm!("{zero} = xchg32_32({at} + 0, {zero})", at = in(reg) at, zero = inout(wreg) 0u32 => _, options(nostack, preserves_flags));
 }
 
 /// Sets `at` back to 0 after all that was written before.
+///
+/// # Safety
+/// `at` is live and aligned to 4.
 #[cfg(not(target_arch = "bpf"))]
 #[inline(always)]
-pub(crate) unsafe fn unlock(at: *mut u32) {
+pub unsafe fn unlock(at: *mut u32) {
     core::sync::atomic::AtomicU32::from_ptr(at).store(0, core::sync::atomic::Ordering::Release);
 }

@@ -686,15 +686,7 @@ unsafe fn answer<W: World>(scan: &mut Scan<W>) {
         (*open).answered = 1;
         waits_no_more(scan.conn, (*open).request);
         if is_final {
-            count::answered(
-                &*scan.world,
-                scan.conn,
-                scan.slot,
-                (*open).request,
-                20,
-                status,
-                (*scan.dir).first_ns,
-            );
+            count::answered(scan, (*open).request, 20, status, (*scan.dir).first_ns);
         } else {
             lose(scan.slot, Loss::H2Unknown, 1);
         }
@@ -706,7 +698,7 @@ unsafe fn answer<W: World>(scan: &mut Scan<W>) {
     }
     let status = (*h2).grpc;
     if status != 0 && status & UNKNOWN != UNKNOWN {
-        count::grpc(&*scan.world, scan.conn, status & UNKNOWN);
+        count::grpc(scan, status & UNKNOWN);
     }
 }
 

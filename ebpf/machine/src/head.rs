@@ -557,15 +557,7 @@ unsafe fn status_line<W: World>(scan: &mut Scan<W>) {
     } else {
         11
     };
-    count::answered(
-        &*scan.world,
-        conn,
-        scan.slot,
-        request,
-        protocol,
-        status,
-        (*dir).first_ns,
-    );
+    count::answered(scan, request, protocol, status, (*dir).first_ns);
 }
 
 /// What is answered and was no request yet: its first line is not complete (408, 414), or is none (400).

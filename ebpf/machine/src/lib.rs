@@ -35,8 +35,8 @@ mod segment;
 mod verifier;
 
 use owlk8s_ebpf_abi::{
-    Conn, ConnKey, Edge, FragKey, FragValue, Row, RowKey, Scratch, Slot, Stash, StashKey,
-    StreamKey, StreamValue, TABLE,
+    Conn, ConnKey, Edge, FragKey, FragValue, Row, RowKey, Slot, Stash, StashKey, StreamKey,
+    StreamValue, TABLE,
 };
 
 /// What surrounds the machine: the packet, the clocks and the maps.
@@ -55,8 +55,6 @@ pub trait World {
     /// The number of the CPU that this runs on.
     fn cpu(&self) -> u32;
 
-    /// This CPU's working memory.
-    fn scratch(&self) -> Option<*mut Scratch>;
     /// A target's counters.
     fn slot(&self, slot: u32) -> Option<*mut Slot>;
     /// A method's number; see [`owlk8s_ebpf_abi::METHODS`].
@@ -100,12 +98,12 @@ pub trait World {
     fn fragment(&self, key: &FragKey) -> Option<FragValue>;
 
     // The big pieces: functions of their own in the kernel, so that their words of the stack are not those of the others,
-    // and the verifier looks at most of them once and alone.
+    // and the verifier looks at most of them once and alone. `copy` is that of the working memory, which they look up.
 
     /// [`parse`].
-    unsafe fn parse(&self, slot_id: u32, slot: *mut Slot) -> bool;
+    unsafe fn parse(&self, copy: u32, slot_id: u32, slot: *mut Slot) -> bool;
     /// [`frame`].
-    unsafe fn frame(&self, conn: *mut Conn, how: u32);
+    unsafe fn frame(&self, copy: u32, conn: *mut Conn, how: u32);
     /// [`drain`].
     unsafe fn drain(&self, conn: *mut Conn, why: u32);
 
@@ -125,8 +123,8 @@ pub trait World {
     unsafe fn spin(spin: &mut Spin) -> bool;
 }
 
-pub use count::{ABORTED, drain};
-pub use cpu::add;
+pub use count::{ABORTED, drain, lose};
+pub use cpu::{add, try_lock, unlock};
 pub use h2::step as frame;
 pub use packet::parse;
 pub use scan::Scan;

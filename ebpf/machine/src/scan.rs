@@ -235,7 +235,7 @@ impl<W> Scan<W> {
 /// As [`World`] says of its pointers.
 #[inline(always)]
 pub unsafe fn frame_step<W: World>(scan: &mut Scan<W>) -> bool {
-    (*scan.world).frame(scan.conn, 0);
+    (*scan.world).frame((*scan.scratch).copy, scan.conn, 0);
     (*scan.scratch).pos >= (*scan.scratch).end
 }
 
@@ -323,7 +323,7 @@ pub(crate) unsafe fn refill<W: World>(scan: &mut Scan<W>) {
     let (cursor, dir) = (scan.scratch, scan.dir);
     let remain = (*cursor).remain;
     if (*dir).state >= state::H2_SKIP {
-        return (*scan.world).frame(scan.conn, WINDOW_READ);
+        return (*scan.world).frame((*scan.scratch).copy, scan.conn, WINDOW_READ);
     }
     if (*dir).state & state::SKIPS != 0 {
         let n = skip(dir, (*scan.conn).mode, remain);

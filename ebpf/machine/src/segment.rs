@@ -18,19 +18,21 @@ use crate::{World, h2, head};
 /// Segments with payload are counted up to here.
 const SEGMENTS_SEEN: u64 = 1 << 16;
 
-/// One packet of `target`, on its way to the pod or from it.
+/// One packet of `target`, on its way to the pod or from it; with a working memory that nobody else uses meanwhile.
 ///
 /// # Safety
 /// As [`World`] says of its pointers.
 #[inline(always)]
-pub unsafe fn observe<W: World>(world: &W, target: &TargetEntry, to_pod: bool) {
-    let Some(scratch) = world.scratch() else {
-        return;
-    };
+pub unsafe fn observe<W: World>(
+    world: &W,
+    scratch: *mut Scratch,
+    target: &TargetEntry,
+    to_pod: bool,
+) {
     let Some(slot) = world.slot(target.slot) else {
         return;
     };
-    if !world.parse(target.slot, slot) {
+    if !world.parse((*scratch).copy, target.slot, slot) {
         return;
     }
     let segment = &raw mut (*scratch).segment;

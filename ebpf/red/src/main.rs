@@ -22,12 +22,13 @@
 mod maps;
 mod world;
 
+use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::macros::{cgroup_skb, socket_filter};
 use aya_ebpf::programs::SkBuffContext;
-use owlk8s_ebpf_abi::{NEAR, target_flag};
-use owlk8s_ebpf_machine::observe;
+use owlk8s_ebpf_abi::{Loss, NEAR, Scratch, TargetEntry, target_flag};
+use owlk8s_ebpf_machine::{lose, observe, unlock};
 
-use crate::world::Kernel;
+use crate::world::{Kernel, UNDISTURBED, scratch, take};
 
 /// `skb->pkt_type` of packets that leave through the interface.
 const PACKET_OUTGOING: u32 = 4;
@@ -46,7 +47,7 @@ pub fn red(ctx: SkBuffContext) -> i64 {
     let skb = ctx.skb.skb;
     // SAFETY: the kernel passes a live packet.
     let (ifindex, kind) = unsafe { ((*skb).ifindex, (*skb).pkt_type) };
-    run(Kernel { skb }, ifindex, kind == PACKET_OUTGOING)
+    run(skb, scratch(UNDISTURBED), ifindex, kind == PACKET_OUTGOING)
 }
 
 /// Counts one packet inside a pod's namespace.
@@ -55,7 +56,7 @@ pub fn red_beyond(ctx: SkBuffContext) -> i64 {
     let skb = ctx.skb.skb;
     // SAFETY: the kernel passes a live packet.
     let (target, kind) = unsafe { ((*skb).cb[1], (*skb).pkt_type) };
-    run(Kernel { skb }, target, kind == PACKET_OUTGOING)
+    run(skb, scratch(UNDISTURBED), target, kind == PACKET_OUTGOING)
 }
 
 /// Counts one packet of a pod's cgroup, and lets it pass.
@@ -66,7 +67,8 @@ pub fn red_cgroup(ctx: SkBuffContext) -> i32 {
     let (to_pod, target, ifindex) = unsafe { ((*skb).cb[0], (*skb).cb[1], (*skb).ifindex) };
     // What a pod tells itself is nobody's request to it, here as at the other hooks.
     if ifindex != LOOPBACK {
-        run(Kernel { skb }, target, to_pod != 0);
+        // SAFETY: a live packet, and the memory is given back before the program ends.
+        unsafe { in_process(skb, target, to_pod != 0) };
     }
     PASS
 }
@@ -77,24 +79,40 @@ pub fn red_test(ctx: SkBuffContext) -> i64 {
     let skb = ctx.skb.skb;
     // SAFETY: the kernel passes a live packet.
     let (to_pod, ifindex) = unsafe { ((*skb).cb[0], (*skb).cb[1]) };
-    run(Kernel { skb }, ifindex, to_pod != 0)
+    run(skb, scratch(UNDISTURBED), ifindex, to_pod != 0)
 }
 
 #[inline(always)]
-fn run(kernel: Kernel, ifindex: u32, outgoing: bool) -> i64 {
+fn run(skb: *mut __sk_buff, scratch: Option<*mut Scratch>, ifindex: u32, outgoing: bool) -> i64 {
     // SAFETY: map values live as long as the program runs; see `World`.
     unsafe {
-        let target = match maps::NEAR.get(ifindex % NEAR) {
-            Some(target) if target.interface == ifindex => *target,
-            _ => match maps::TARGETS.get(ifindex) {
-                Some(target) => *target,
-                None => return 0,
-            },
-        };
-        let inside = target.flags & target_flag::INSIDE != 0;
-        observe(&kernel, &target, outgoing != inside);
+        if let (Some(scratch), Some(target)) = (scratch, target(ifindex)) {
+            let inside = target.flags & target_flag::INSIDE != 0;
+            observe(&Kernel { skb }, scratch, &target, outgoing != inside);
+        }
     }
     0
+}
+
+/// [`run`] where another packet may come between.
+#[inline(always)]
+unsafe fn in_process(skb: *mut __sk_buff, ifindex: u32, outgoing: bool) {
+    if let Some(scratch) = scratch(take()) {
+        run(skb, Some(scratch), ifindex, outgoing);
+        unlock(&raw mut (*scratch).taken);
+    } else if let Some(target) = target(ifindex)
+        && let Some(slot) = maps::SLOTS.get_ptr_mut(target.slot)
+    {
+        lose(slot, Loss::Contended, 1);
+    }
+}
+
+#[inline(always)]
+unsafe fn target(ifindex: u32) -> Option<TargetEntry> {
+    match maps::NEAR.get(ifindex % NEAR) {
+        Some(target) if target.interface == ifindex => Some(*target),
+        _ => maps::TARGETS.get(ifindex).copied(),
+    }
 }
 
 #[panic_handler]

@@ -12,7 +12,7 @@ use owlk8s_ebpf_abi::{
     StashKey, StreamKey, StreamValue, TABLE, edge,
 };
 use owlk8s_ebpf_machine::scan::{self, Scan};
-use owlk8s_ebpf_machine::{Spin, World, add, chosen, drain, evict, frame, parse, turn};
+use owlk8s_ebpf_machine::{Spin, World, add, chosen, drain, evict, frame, parse, try_lock, turn};
 
 use crate::maps::{
     CONNS, EDGES, EMPTY_TABLE, FRAGS, FREE_ROWS, METHODS, RECENT, RECENT_HEAD, ROW_INDEX, ROWS,
@@ -62,8 +62,13 @@ unsafe extern "C" fn spin(_: u32, spin: *mut c_void) -> i64 {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-unsafe extern "C" fn owlk8s_parse(skb: *mut __sk_buff, slot_id: u32, slot: *mut Slot) -> u32 {
-    let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
+unsafe extern "C" fn owlk8s_parse(
+    skb: *mut __sk_buff,
+    copy: u32,
+    slot_id: u32,
+    slot: *mut Slot,
+) -> u32 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(copy) else {
         return 0;
     };
     if slot.is_null() {
@@ -74,12 +79,19 @@ unsafe extern "C" fn owlk8s_parse(skb: *mut __sk_buff, slot_id: u32, slot: *mut 
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-unsafe extern "C" fn owlk8s_frame(skb: *mut __sk_buff, conn: *mut Conn, how: u32) -> u32 {
+unsafe extern "C" fn owlk8s_frame(
+    skb: *mut __sk_buff,
+    copy: u32,
+    conn: *mut Conn,
+    how: u32,
+) -> u32 {
     if conn.is_null() {
         return 0;
     }
-    let (Some(slot), Some(scratch)) = (SLOTS.get_ptr_mut((*conn).slot), SCRATCH.get_ptr_mut(0))
-    else {
+    let Some(scratch) = SCRATCH.get_ptr_mut(copy) else {
+        return 0;
+    };
+    let Some(slot) = SLOTS.get_ptr_mut((*conn).slot) else {
         return 0;
     };
     frame(&Kernel { skb }, conn, slot, scratch, how);
@@ -131,11 +143,6 @@ impl World for Kernel {
     fn cpu(&self) -> u32 {
         // SAFETY: no argument.
         unsafe { bpf_get_smp_processor_id() }
-    }
-
-    #[inline(always)]
-    fn scratch(&self) -> Option<*mut Scratch> {
-        SCRATCH.get_ptr_mut(0)
     }
 
     #[inline(always)]
@@ -262,13 +269,13 @@ impl World for Kernel {
     }
 
     #[inline(always)]
-    unsafe fn parse(&self, slot_id: u32, slot: *mut Slot) -> bool {
-        owlk8s_parse(self.skb, slot_id, slot) != 0
+    unsafe fn parse(&self, copy: u32, slot_id: u32, slot: *mut Slot) -> bool {
+        owlk8s_parse(self.skb, copy, slot_id, slot) != 0
     }
 
     #[inline(always)]
-    unsafe fn frame(&self, conn: *mut Conn, how: u32) {
-        owlk8s_frame(self.skb, conn, how);
+    unsafe fn frame(&self, copy: u32, conn: *mut Conn, how: u32) {
+        owlk8s_frame(self.skb, copy, conn, how);
     }
 
     #[inline(always)]
@@ -296,6 +303,34 @@ impl World for Kernel {
         bpf_loop(SPINS, spin as *mut c_void, (&raw mut *state).cast(), 0);
         state.taken()
     }
+}
+
+/// Working memories of a CPU.
+pub const COPIES: u32 = 4;
+/// Of a packet at a socket: soft interrupts are off there, and no other packet comes between. The others are for [`take`].
+pub const UNDISTURBED: u32 = 0;
+
+/// Takes a working memory in a process, which a soft interrupt or, on a preemptible kernel, another process may come between
+/// with a packet of its own: the number of the first that is free, until it is unlocked. Apart, for its words of the stack.
+#[inline(never)]
+pub unsafe fn take() -> u32 {
+    let mut copy = UNDISTURBED + 1;
+    while copy < COPIES {
+        if let Some(scratch) = scratch(copy)
+            && try_lock(&raw mut (*scratch).taken)
+        {
+            (*scratch).copy = copy;
+            break;
+        }
+        copy += 1;
+    }
+    copy
+}
+
+/// The working memory of that number; [`COPIES`] is none's.
+#[inline(always)]
+pub fn scratch(copy: u32) -> Option<*mut Scratch> {
+    SCRATCH.get_ptr_mut(copy)
 }
 
 impl Kernel {

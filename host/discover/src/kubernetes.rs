@@ -187,7 +187,7 @@ impl Kubernetes {
                 if let Some(silence) = self.health.failed(feed, &error) {
                     self.was_silent(silence);
                 }
-                // What is forbidden is not waited for.
+                // What is denied is not waited for.
                 true
             }
         }
@@ -221,7 +221,7 @@ impl Kubernetes {
             (Feed::EndpointSlices, cluster.slices.complete),
         ];
         complete.into_iter().all(|(feed, complete)| {
-            complete || self.health.is_forbidden(feed) && feed.without().is_some()
+            complete || self.health.is_denied(feed) && feed.without().is_some()
         })
     }
 

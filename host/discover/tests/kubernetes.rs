@@ -584,12 +584,26 @@ async fn the_doctor_names_the_rule_that_is_missing() {
     let config: DiscoveryConfig =
         toml::from_str(&format!("[kubernetes]\nkubeconfig = {kubeconfig:?}")).unwrap();
     let config = config.kubernetes.unwrap();
+    // What the chart grants, and no more.
+    let watched = [
+        ("", "pods"),
+        ("", "services"),
+        ("", "namespaces"),
+        ("", "nodes"),
+        ("discovery.k8s.io", "endpointslices"),
+    ];
+    let watched = watched
+        .into_iter()
+        .flat_map(|(group, of)| ["get", "list", "watch"].map(|verb| (verb, group, of)));
+    let asked = [("get", "apps", "replicasets"), ("get", "batch", "jobs")];
+    server.allow_only(watched.chain(asked));
     let checks = examine(&config, &on("n1")).await.unwrap();
     assert!(
         checks.iter().all(|check| check.problem.is_none()),
         "{checks:#?}"
     );
     server.forbid("list", "", "services");
+    server.forbid("get", "batch", "jobs");
     let checks = examine(&config, &on("elsewhere")).await.unwrap();
     let of = |what: &str| checks.iter().find(|check| check.what == what).unwrap();
     let services = of("services").problem.as_deref().unwrap();
@@ -598,6 +612,11 @@ async fn the_doctor_names_the_rule_that_is_missing() {
             "apiGroups: [\"\"], resources: [\"services\"], verbs: [\"get\", \"list\", \"watch\"]"
         ),
         "{services}"
+    );
+    let jobs = of("jobs").problem.as_deref().unwrap();
+    assert!(
+        jobs.contains("apiGroups: [\"batch\"], resources: [\"jobs\"], verbs: [\"get\"]}"),
+        "{jobs}"
     );
     assert!(
         of("nodes")

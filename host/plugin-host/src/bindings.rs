@@ -67,3 +67,4 @@ pub mod exporter {
 }
 
 pub use formatter::owlk8s::plugin::{host, snapshots, types};
+pub use responder::owlk8s::plugin::response_body;

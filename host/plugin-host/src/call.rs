@@ -15,6 +15,7 @@ use wasmtime::Store;
 use wasmtime::component::Resource;
 
 pub(crate) use fault::Fault;
+pub(crate) use hooks::Crossed;
 pub use trace::CrashFrame;
 
 use crate::bindings::types::{Outcome, Payload, Request, Response, Verdict};
@@ -206,10 +207,12 @@ impl Exports {
                 payloads.map(Answer::Payloads)
             }
             (Self::Responder(guest), Some(request)) => {
+                store.data_mut().body = Some(Vec::new());
                 let response = guest
                     .call_respond(&mut *store, config, &request, snapshot)
                     .await?;
-                response.map(Answer::Response)
+                let written = store.data_mut().body.take().unwrap_or_default();
+                response.map(|response| Answer::Response(after(written, response)))
             }
             (Self::Responder(_), None) => unreachable!("a responder is given a request"),
             (Self::Exporter(guest), _) => {
@@ -231,6 +234,15 @@ impl Exports {
         };
         Ok(answer.map(|()| Answer::Valid))
     }
+}
+
+/// The response, with what was written of its body before.
+fn after(mut written: Vec<u8>, mut response: Response) -> Response {
+    if !written.is_empty() {
+        written.append(&mut response.body);
+        response.body = written;
+    }
+    response
 }
 
 impl Answer {

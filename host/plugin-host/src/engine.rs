@@ -82,6 +82,7 @@ impl Runtime {
             &mut linker,
             Guest::called,
         )?;
+        bindings::response_body::add_to_linker::<_, HasSelf<Guest>>(&mut linker, Guest::called)?;
         let ticker = Ticker::start(engine.clone())?;
         Ok(Self {
             engine,

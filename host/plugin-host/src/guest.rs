@@ -19,9 +19,9 @@ pub(crate) use output::Output;
 pub(crate) use wall_clock::GuestTime;
 use wall_clock::Looks;
 
-use crate::bindings::{host, types};
-use crate::call::Ask;
-use crate::config::Limits;
+use crate::bindings::{host, response_body, types};
+use crate::call::{Ask, Crossed};
+use crate::config::{Limit, Limits};
 use crate::frames::Level;
 use crate::metered::Meter;
 use crate::outbound::Network;
@@ -40,6 +40,9 @@ pub(crate) struct Guest {
     pub(crate) said: Said,
     /// What it wrote to its standard output and error; where a panic's text is.
     pub(crate) output: Output,
+    /// What it wrote of the response that it is asked for; None while it is asked for something else.
+    pub(crate) body: Option<Vec<u8>>,
+    output_max: usize,
     /// Its processor time in this call.
     pub(crate) meter: Meter,
     /// How often it called the host in this call.
@@ -104,6 +107,8 @@ impl Guest {
             limiter: Limiter::new(limits),
             said: Said::within(limits),
             output,
+            body: None,
+            output_max: limits.output.bytes(),
             meter: Meter::new(limits.cpu),
             host_calls: 0,
             state,
@@ -120,6 +125,7 @@ impl Guest {
         self.columns = world.columns;
         self.limiter.refused = None;
         self.said = Said::within(limits);
+        self.body = None;
         self.meter = Meter::new(limits.cpu);
         self.host_calls = 0;
         self.state = state;
@@ -200,6 +206,19 @@ impl host::Host for Guest {
         }
         self.new_state = Some(state);
         Ok(Ok(()))
+    }
+}
+
+impl response_body::Host for Guest {
+    fn write(&mut self, bytes: Vec<u8>) -> wasmtime::Result<()> {
+        let Some(body) = &mut self.body else {
+            wasmtime::bail!("it wrote a response's body while it was asked for none");
+        };
+        if body.len() + bytes.len() > self.output_max {
+            return Err(Crossed(Limit::Output).into());
+        }
+        body.extend_from_slice(&bytes);
+        Ok(())
     }
 }
 

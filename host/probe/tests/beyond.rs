@@ -16,6 +16,7 @@ use std::io::{self, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -369,6 +370,75 @@ impl Drop for TestCgroup {
     fn drop(&mut self) {
         let _ = fs::remove_dir(&self.0);
     }
+}
+
+/// What comes in by this interface is worked on by the processor that its addresses choose, which is interrupted for it.
+fn spread(interface: &str) {
+    let all = (1u64 << thread::available_parallelism().unwrap().get().min(32)) - 1;
+    let script = format!(
+        "mount -t sysfs none /sys && echo {all:x} > /sys/class/net/{interface}/queues/rx-0/rps_cpus"
+    );
+    let status = Command::new("unshare")
+        .args(["--mount", "sh", "-c", &script])
+        .status()
+        .expect("this test needs `unshare` (apt install util-linux)");
+    assert!(status.success(), "{script}: {status}");
+}
+
+#[test]
+fn packet_that_interrupts_another_one_s_counting_is_counted_like_it() {
+    let _alone = alone();
+    on_a_node(|| {
+        let (cgroup, server) = TestCgroup::around(|| Pod::start(2));
+        let (client, open) = (Pod::start(1), Pod::start(3));
+        for pod in [&client, &server, &open] {
+            spread(&pod.interface);
+            pod.within(|| spread(&peer(pod)));
+        }
+        bypass([&client, &server]);
+        let on_cgroup = Beyond::Cgroup(Cgroup {
+            path: cgroup.0.clone(),
+        });
+        let mut targets = wanted(&open, Vec::new());
+        targets.push(Wanted {
+            target: "in its cgroup".into(),
+            place: Place::Waiting("no interface".to_owned()),
+            beyond: vec![Ok(on_cgroup)],
+        });
+        let mut probe = Probe::load_with(small()).unwrap();
+        probe.reconcile(targets).unwrap();
+        let many = || [200, 404].into_iter().cycle().take(20_000);
+        thread::scope(|scope| {
+            (0..4).for_each(|_| drop(scope.spawn(|| get(open.servers[0], many()))));
+            client.within(|| {
+                thread::scope(|scope| {
+                    (0..16).for_each(|_| drop(scope.spawn(|| get(server.servers[0], many()))));
+                });
+            });
+        });
+        let reading = probe.read(UnixNanos(1)).unwrap();
+        for (target, place, each) in [
+            ("pod", Hook::HostVeth, 40_000),
+            ("in its cgroup", Hook::CgroupSkb, 160_000),
+        ] {
+            match &reading.targets[&TargetId::from(target)] {
+                TargetReading::Active {
+                    hook,
+                    counters,
+                    rows,
+                    ..
+                } => {
+                    assert_eq!(*hook, place);
+                    let counts: BTreeMap<_, _> =
+                        rows.iter().map(|row| (row.status, row.count)).collect();
+                    let exact = BTreeMap::from([(200, each), (404, each)]);
+                    assert_eq!(counts, exact, "{target}: {counters:?}");
+                    assert_eq!(counters.losses.len(), 0, "{target}: {counters:?}");
+                }
+                other => panic!("{target} is not active: {other:?}"),
+            }
+        }
+    });
 }
 
 #[test]

@@ -118,7 +118,7 @@ pub(crate) fn archive(reference: Option<&str>) -> Result<()> {
     )?;
     let mut entry = manifest.descriptor();
     entry["annotations"] = json!({
-        "io.containerd.image.name": reference,
+        "io.containerd.image.name": full_name(&reference),
         "org.opencontainers.image.ref.name": reference.rsplit(':').next(),
     });
     let index = json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [entry]});
@@ -141,6 +141,17 @@ pub(crate) fn archive(reference: Option<&str>) -> Result<()> {
         architecture()
     ));
     Ok(())
+}
+
+/// The name as a node's kubelet asks containerd for it: a short one is of Docker's registry.
+fn full_name(reference: &str) -> String {
+    match reference.split_once('/') {
+        None => format!("docker.io/library/{reference}"),
+        Some((first, _)) if first == "localhost" || first.contains(['.', ':']) => {
+            reference.to_owned()
+        }
+        Some(_) => format!("docker.io/{reference}"),
+    }
 }
 
 fn default_reference() -> String {
@@ -308,6 +319,22 @@ fn write_json(file: &Path, value: &Value) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn containerd_gets_the_name_that_a_kubelet_asks_it_for() {
+        for (reference, full) in [
+            ("owlk8s:0.1.0", "docker.io/library/owlk8s:0.1.0"),
+            ("team/owlk8s:1", "docker.io/team/owlk8s:1"),
+            (
+                "registry.example.com/owlk8s:0.1.0",
+                "registry.example.com/owlk8s:0.1.0",
+            ),
+            ("localhost:5000/owlk8s:1", "localhost:5000/owlk8s:1"),
+            ("localhost/owlk8s:1", "localhost/owlk8s:1"),
+        ] {
+            assert_eq!(full_name(reference), full);
+        }
+    }
 
     #[test]
     fn loader_and_libraries_are_taken_and_the_kernels_own_is_not() {

@@ -204,14 +204,39 @@ impl Apt {
             )?;
             self.lists_are_fresh = true;
         }
-        let names = packages.iter().map(|(name, _)| *name);
-        run_logged(
-            Command::new("sh")
-                .args(["-c", INSTALL_WITHOUT_DAEMONS, "sh"])
-                .args(names),
-            &path("target/setup/apt.log"),
-        )
+        let names: Vec<_> = packages.iter().map(|(name, _)| *name).collect();
+        let log = path("target/setup/apt.log");
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", INSTALL_WITHOUT_DAEMONS, "sh"])
+            .args(&names);
+        run_logged(&mut command, &log).map_err(|_| {
+            let said = fs::read_to_string(&log).unwrap_or_default();
+            anyhow!("{}", not_installed(&names, &said))
+        })
     }
+}
+
+/// What to say of an installation that failed, by apt's words.
+fn not_installed(names: &[&str], said: &str) -> String {
+    let unknown: Vec<_> = said
+        .lines()
+        .filter_map(|line| {
+            let package = line.strip_prefix("E: Unable to locate package ");
+            package.or_else(|| line.strip_prefix("E: Package '")?.split('\'').next())
+        })
+        .collect();
+    if unknown.is_empty() {
+        return format!(
+            "apt-get could not install {}: target/setup/apt.log says why",
+            names.join(" ")
+        );
+    }
+    format!(
+        "apt knows no package {}: Debian brings newer compilers with its security updates, so add the suite \
+         `<release>-security` (of debian-security) to the sources in /etc/apt, and try again",
+        unknown.join(" ")
+    )
 }
 
 /// Installs the packages it is given. nginx and prometheus bring a service each, which would listen on this machine
@@ -233,3 +258,26 @@ for service in nginx prometheus; do
     case " $* " in *" $service "*) command -v systemctl >/dev/null && systemctl disable --quiet $service.service || true ;; esac
 done
 "#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn package_that_apt_does_not_know_is_named_with_where_it_is() {
+        let names = ["iproute2", "llvm-22-dev"];
+        let said = "Reading package lists...\nE: Unable to locate package llvm-22-dev\n\
+                    E: Package 'libpolly-22-dev' has no installation candidate\n";
+        let told = not_installed(&names, said);
+        assert!(
+            told.starts_with("apt knows no package llvm-22-dev libpolly-22-dev: "),
+            "{told}"
+        );
+        assert!(told.contains("-security"), "{told}");
+        let told = not_installed(&names, "E: Could not get lock /var/lib/dpkg/lock\n");
+        assert!(
+            told.contains("iproute2 llvm-22-dev") && told.contains("target/setup/apt.log"),
+            "{told}"
+        );
+    }
+}

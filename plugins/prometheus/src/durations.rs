@@ -34,16 +34,9 @@ fn write(
     targets: &[Labelled<'_>],
     wanted: impl Fn(&Row<'_>) -> bool,
 ) {
-    let rows = |target| {
-        let rows = Target::rows(target);
-        rows.filter(|row| wanted(row) && (config.include_probes || !row.probe))
-    };
-    let series = targets
-        .iter()
-        .flat_map(|t| rows(&t.target).map(|_| &t.labels));
-    family.reserve(series, buckets);
     for Labelled { target, labels } in targets {
-        let rows = rows(target);
+        let rows =
+            Target::rows(target).filter(|row| wanted(row) && (config.include_probes || !row.probe));
         for (exchange, durations) in exchanges(rows) {
             let labels = labels
                 .clone()

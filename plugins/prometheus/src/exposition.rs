@@ -1,8 +1,8 @@
 //! A page of metrics in each of the formats: families, each with its samples.
 //!
 //! A histogram's series is some 290 bytes a line and 17 lines, nearly all of it repeated: 10,000 series are 50
-//! MB of text and 1 MB of gzip. So the page is compressed as it grows and is never whole in memory, where
-//! the scraper takes that, as Prometheus does.
+//! MB of text and 1 MB of gzip. So the page is compressed as it grows, where the scraper takes that, as Prometheus does, and
+//! handed to the host as it grows where not: it is never whole in memory.
 
 mod labels;
 mod protobuf;
@@ -12,8 +12,8 @@ use std::io::Write as _;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use owlk8s_plugin::Bounds;
 use owlk8s_plugin::semconv::Durations;
+use owlk8s_plugin::{Bounds, Response};
 
 use crate::negotiate::Format;
 
@@ -21,7 +21,7 @@ pub(crate) use labels::Labels;
 #[cfg(test)]
 pub(crate) use protobuf::Histogram;
 
-/// How many bytes wait for the compressor.
+/// How many bytes wait for the compressor or the host.
 const CHUNK: usize = 64 << 10;
 
 /// What a family's samples mean.
@@ -132,10 +132,16 @@ impl Exposition {
 
     /// Called after each sample.
     fn spill(&mut self) {
-        if let Some(gzip) = self.gzip.as_mut().filter(|_| self.bytes.len() >= CHUNK) {
-            // What the encoder writes to is a Vec, which takes everything.
-            let _ = gzip.write_all(&self.bytes);
-            self.bytes.clear();
+        if self.bytes.len() < CHUNK {
+            return;
+        }
+        match &mut self.gzip {
+            Some(gzip) => {
+                // What the encoder writes to is a Vec, which takes everything.
+                let _ = gzip.write_all(&self.bytes);
+                self.bytes.clear();
+            }
+            None => Response::write_ahead(&mut self.bytes),
         }
     }
 }
@@ -147,21 +153,6 @@ impl Family<'_> {
             None => text::line(&mut self.page.bytes, self.name, labels, value),
         }
         self.page.spill();
-    }
-
-    /// Makes room for as many histograms, each with some labels more than these: a page of text that is whole in memory
-    /// is the largest thing there, and would be moved and doubled as it grows.
-    pub(crate) fn reserve<'l>(
-        &mut self,
-        labels: impl Iterator<Item = &'l Labels>,
-        buckets: &Buckets,
-    ) {
-        if self.page.gzip.is_none() && self.page.open.is_none() {
-            let lines = buckets.le.len() + 3;
-            let line = |labels: &Labels| self.name.len() + labels.bytes().len() + text::REST;
-            let bytes = labels.map(|labels| lines * line(labels)).sum();
-            self.page.bytes.reserve(bytes);
-        }
     }
 
     /// A histogram with these classic buckets; `native` adds its own where the format can hold them.

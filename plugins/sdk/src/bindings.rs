@@ -11,7 +11,7 @@
     reason = "generated code"
 )]
 
-/// The two interfaces that every world imports.
+/// The interfaces that worlds import.
 pub mod imports {
     wit_bindgen::generate!({
         inline: "
@@ -20,6 +20,7 @@ pub mod imports {
                 import owlk8s:plugin/host@0.1.0;
                 import owlk8s:plugin/snapshots@0.1.0;
                 import owlk8s:plugin/types@0.1.0;
+                import owlk8s:plugin/response-body@0.1.0;
             }
         ",
         path: "wit",
@@ -30,10 +31,10 @@ pub mod imports {
     });
 }
 
-pub use imports::owlk8s::plugin::{host, snapshots, types};
+pub use imports::owlk8s::plugin::{host, response_body, snapshots, types};
 
 macro_rules! world {
-    ($module:ident, $world:literal) => {
+    ($module:ident, $world:literal $(, $import:literal as $of:ident)?) => {
         pub mod $module {
             wit_bindgen::generate!({
                 path: "wit",
@@ -43,6 +44,7 @@ macro_rules! world {
                     "owlk8s:plugin/host@0.1.0": super::host,
                     "owlk8s:plugin/snapshots@0.1.0": super::snapshots,
                     "owlk8s:plugin/types@0.1.0": super::types,
+                    $($import: super::$of,)?
                 },
             });
         }
@@ -51,5 +53,9 @@ macro_rules! world {
 
 world!(filter, "filter");
 world!(formatter, "formatter");
-world!(responder, "responder");
+world!(
+    responder,
+    "responder",
+    "owlk8s:plugin/response-body@0.1.0" as response_body
+);
 world!(exporter, "exporter");

@@ -163,6 +163,20 @@ impl Response {
         }
     }
 
+    /// Hands the beginning of the body that is being made to the host, and empties it, so that a large body is never whole in
+    /// the plugin's memory. What comes into it afterwards is the rest: the body of the response that is returned.
+    ///
+    /// Native tests have no host: there it stays, and the response's body is the whole one.
+    pub fn write_ahead(body: &mut Vec<u8>) {
+        #[cfg(target_family = "wasm")]
+        {
+            crate::bindings::response_body::write(body);
+            body.clear();
+        }
+        #[cfg(not(target_family = "wasm"))]
+        let _ = body;
+    }
+
     /// With one more header.
     #[must_use]
     pub fn with_header(mut self, name: &str, value: &str) -> Self {

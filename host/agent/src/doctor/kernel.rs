@@ -116,15 +116,20 @@ pub(super) fn lockdown(value: &str) -> Check {
 }
 
 fn memory_limit() -> Check {
-    let limit = read("/sys/fs/cgroup/memory.max");
-    match limit.parse::<u64>() {
-        Ok(bytes) if bytes < MEMORY => {
+    let limit = ["memory.max", "memory/memory.limit_in_bytes"]
+        .map(|file| read(&format!("/sys/fs/cgroup/{file}")))
+        .into_iter()
+        .find_map(|limit| limit.parse::<u64>().ok())
+        // Cgroups of version 1 write down that there is none.
+        .filter(|limit| *limit < 1 << 60);
+    match limit {
+        Some(bytes) if bytes < MEMORY => {
             Check::warning("memory", format!("the cgroup allows {} MiB", bytes >> 20)).remedy(
                 format!("set resources.limits.memory to {}Mi or more", MEMORY >> 20),
             )
         }
-        Ok(bytes) => Check::ok("memory", format!("the cgroup allows {} MiB", bytes >> 20)),
-        Err(_) => Check::ok("memory", "no limit of the cgroup's"),
+        Some(bytes) => Check::ok("memory", format!("the cgroup allows {} MiB", bytes >> 20)),
+        None => Check::ok("memory", "no limit of the cgroup's"),
     }
 }
 

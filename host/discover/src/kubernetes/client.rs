@@ -31,7 +31,7 @@ const TIMES: u32 = 3;
 /// So the other side of a connection is known to be gone after this.
 pub(super) const GONE_AFTER: Duration = Duration::from_secs(30);
 /// A connection whose other side is there and says nothing (a load balancer's before a dead server) is given up after
-/// this: a watch hears a bookmark each minute.
+/// this: a watch hears a bookmark each minute, of servers that send them.
 pub(super) const SILENT_AFTER: Duration = Duration::from_secs(100);
 
 /// For what `access` says.

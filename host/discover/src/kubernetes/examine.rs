@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Namespace, Node};
@@ -13,7 +14,7 @@ use tokio::time::timeout;
 use super::access::{self, AccessError};
 use super::client::client;
 use super::feed::Feed;
-use super::health::{chain, rule};
+use super::health::{ASKED, WATCHED, chain, not_served, rule};
 use super::objects::{PodObject, ServiceObject, SliceObject};
 use super::traffic::{ApiRequests, Count};
 use crate::Surroundings;
@@ -81,23 +82,16 @@ pub async fn examine(
         checks.push(of_feed(feed, answer, &around.node));
     }
     let owners = [
-        (
-            "apps",
-            "replicasets",
-            list::<PartialObjectMeta<ReplicaSet>>(&client, one()).await,
-        ),
-        (
-            "batch",
-            "jobs",
-            list::<PartialObjectMeta<Job>>(&client, one()).await,
-        ),
+        ("apps", "replicasets", ask::<ReplicaSet>(&client).await),
+        ("batch", "jobs", ask::<Job>(&client).await),
     ];
     for (group, resource, answer) in owners {
         let without = "workloads behind other owners than Deployments and CronJobs are not named";
         checks.push(of(
             group,
             resource,
-            answer.map(|_| "may be read".to_owned()),
+            ASKED,
+            answer.map(|()| "may be read".to_owned()),
             Some(without),
         ));
     }
@@ -142,6 +136,19 @@ where
     }
 }
 
+/// Whether one may be asked for: there need not be one.
+async fn ask<K>(client: &Client) -> Result<(), kube::Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+{
+    let api = Api::<K>::namespaced(client.clone(), "default");
+    match timeout(PATIENCE, api.get_metadata_opt("owlk8s")).await {
+        Ok(answer) => answer.map(drop),
+        Err(_) => Err(kube::Error::Service("no answer in time".into())),
+    }
+}
+
 fn of_feed(feed: Feed, answer: Result<usize, kube::Error>, node: &str) -> ApiCheck {
     if let (Feed::Nodes, Ok(0)) = (feed, &answer) {
         return ApiCheck {
@@ -157,22 +164,37 @@ fn of_feed(feed: Feed, answer: Result<usize, kube::Error>, node: &str) -> ApiChe
         Feed::Nodes => format!("{node} is there"),
         _ => "may be read".to_owned(),
     });
-    of(feed.group(), feed.resource(), found, feed.without())
+    of(
+        feed.group(),
+        feed.resource(),
+        WATCHED,
+        found,
+        feed.without(),
+    )
 }
 
 fn of(
     group: &str,
     resource: &str,
+    verbs: &[&str],
     answer: Result<String, kube::Error>,
     without: Option<&str>,
 ) -> ApiCheck {
     let (found, problem) = match answer {
         Ok(found) => (found, None),
         Err(kube::Error::Api(status)) if status.code == 403 => {
-            let grant = format!("grant {}", rule(group, resource));
+            let grant = format!("grant {}", rule(group, resource, verbs));
             let remedy = match without {
                 Some(without) => format!("{grant}; without it {without}"),
                 None => grant,
+            };
+            (status.message.clone(), Some(remedy))
+        }
+        Err(kube::Error::Api(status)) if status.code == 404 => {
+            let known = not_served(group, resource);
+            let remedy = match without {
+                Some(without) => format!("{known}; without it {without}"),
+                None => known,
             };
             (status.message.clone(), Some(remedy))
         }

@@ -14,6 +14,8 @@ use super::traffic::Asked;
 pub(super) enum Trouble {
     /// A verb is not granted.
     Forbidden(String),
+    /// The API server does not know the resource.
+    NotServed(String),
     /// The token is not accepted.
     Unauthorized(String),
     /// It is away, slow, or says no for now.
@@ -52,8 +54,17 @@ impl Health {
                 let without = feed.without().unwrap_or("nothing can be watched");
                 tracing::error!(
                     said,
-                    rule = rule(feed.group(), feed.resource()),
+                    rule = rule(feed.group(), feed.resource(), WATCHED),
                     "{without}: a permission is missing"
+                );
+            }
+            Trouble::NotServed(said) if !matches!(before, Some(Trouble::NotServed(_))) => {
+                let without = feed.without().unwrap_or("nothing can be watched");
+                tracing::error!(
+                    said,
+                    resource = feed.resource(),
+                    "{without}: {}",
+                    not_served(feed.group(), feed.resource())
                 );
             }
             Trouble::Unauthorized(said) if !self.told_away => {
@@ -97,24 +108,43 @@ impl Health {
         true
     }
 
-    /// Whether the permission for it is missing.
-    pub(super) fn is_forbidden(&self, feed: Feed) -> bool {
-        matches!(self.troubles.get(&feed), Some(Trouble::Forbidden(_)))
+    /// Whether it cannot be had: the permission is missing, or the server has no such thing.
+    pub(super) fn is_denied(&self, feed: Feed) -> bool {
+        self.troubles.get(&feed).is_some_and(Trouble::is_denial)
     }
 
     /// Whether all is being followed that may be, and what must be.
     pub(super) fn is_good(&self) -> bool {
-        self.troubles.iter().all(|(feed, trouble)| {
-            feed.without().is_some() && matches!(trouble, Trouble::Forbidden(_))
-        })
+        self.troubles
+            .iter()
+            .all(|(feed, trouble)| feed.without().is_some() && trouble.is_denial())
     }
 }
 
-/// The rule that grants reading a resource.
-pub(super) fn rule(group: &str, resource: &str) -> String {
+impl Trouble {
+    fn is_denial(&self) -> bool {
+        matches!(self, Self::Forbidden(_) | Self::NotServed(_))
+    }
+}
+
+/// What it takes to follow a resource.
+pub(super) const WATCHED: &[&str] = &["get", "list", "watch"];
+/// What it takes to ask for one object.
+pub(super) const ASKED: &[&str] = &["get"];
+
+/// The rule that grants `verbs` of a resource.
+pub(super) fn rule(group: &str, resource: &str, verbs: &[&str]) -> String {
     format!(
-        "{{apiGroups: [\"{group}\"], resources: [\"{resource}\"], verbs: [\"get\", \"list\", \"watch\"]}} in the ClusterRole"
+        "{{apiGroups: [\"{group}\"], resources: [\"{resource}\"], verbs: {verbs:?}}} in the ClusterRole"
     )
+}
+
+/// What to do where the server does not know a resource.
+pub(super) fn not_served(group: &str, resource: &str) -> String {
+    match group {
+        "" => format!("the server has no {resource}: is this the URL of a Kubernetes API server?"),
+        _ => format!("the server has no {resource} of {group}/v1: Kubernetes 1.21 and newer have"),
+    }
 }
 
 /// None for what heals by itself at once: a place in the history that is gone, a stream that ended.
@@ -124,11 +154,12 @@ fn trouble(error: &watcher::Error) -> Option<Trouble> {
             of_client(error)
         }
         watcher::Error::WatchFailed(error) => Some(match client::silence(error) {
-            Some(silence) => Trouble::Away(format!(
+            Some(silence) if silence == client::GONE_AFTER => Trouble::Away(format!(
                 "nothing was heard of it for {} s",
                 silence.as_secs()
             )),
-            None => Trouble::Interrupted,
+            // A server without bookmarks in a quiet cluster is as silent as a load balancer before a dead one: see `Interrupted`.
+            _ => Trouble::Interrupted,
         }),
         watcher::Error::WatchError(status) => of_status(status),
         watcher::Error::NoResourceVersion => Some(Trouble::Away(error.to_string())),
@@ -148,6 +179,7 @@ fn of_status(status: &kube::core::Status) -> Option<Trouble> {
         410 => None,
         401 => Some(Trouble::Unauthorized(said)),
         403 => Some(Trouble::Forbidden(said)),
+        404 => Some(Trouble::NotServed(said)),
         code => Some(Trouble::Away(format!("{code}: {said}"))),
     }
 }
@@ -207,15 +239,35 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_done_without_is_missed_only_where_it_is_forbidden() {
+    fn a_watch_that_hears_nothing_is_asked_for_anew_and_not_worth_a_line() {
+        let mut health = Health::default();
+        let quiet = broken(io::Error::new(io::ErrorKind::TimedOut, ""));
+        assert_eq!(
+            health.failed(Feed::Namespaces, &quiet),
+            Some(client::SILENT_AFTER)
+        );
+        assert!(!health.told_away && !health.is_good());
+        assert!(health.answered(&asked("namespaces", 200)));
+        assert!(health.is_good());
+    }
+
+    #[test]
+    fn what_can_be_done_without_is_missed_only_where_it_is_denied() {
         let mut health = Health::default();
         let status = |code| {
             let status = kube::core::Status::failure("no", "No").with_code(code);
             watcher::Error::WatchStartFailed(kube::Error::Api(Box::new(status)))
         };
-        health.failed(Feed::Namespaces, &status(403));
-        assert!(health.is_good() && health.is_forbidden(Feed::Namespaces));
-        health.failed(Feed::Namespaces, &status(503));
-        assert!(!health.is_good());
+        for code in [403, 404] {
+            health.failed(Feed::EndpointSlices, &status(code));
+            assert!(health.is_good() && health.is_denied(Feed::EndpointSlices));
+            assert!(!health.told_away, "the server is there");
+            health.failed(Feed::EndpointSlices, &status(503));
+            assert!(!health.is_good() && !health.is_denied(Feed::EndpointSlices));
+            health.told_away = false;
+        }
+        health.failed(Feed::EndpointSlices, &status(404));
+        health.failed(Feed::Pods, &status(404));
+        assert!(!health.is_good(), "nothing goes on without pods");
     }
 }

@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 
 use owlk8s_model::Workload;
 
-use super::health::rule;
+use super::health::{ASKED, rule};
 use super::objects::{Key, Owner, Pod};
 
 /// The label that a Deployment puts on its pods, and the end of its ReplicaSets' names.
@@ -36,8 +36,8 @@ impl Asked {
     /// The rule that grants asking.
     pub(super) fn rule(self) -> String {
         match self {
-            Self::ReplicaSet => rule("apps", "replicasets"),
-            Self::Job => rule("batch", "jobs"),
+            Self::ReplicaSet => rule("apps", "replicasets", ASKED),
+            Self::Job => rule("batch", "jobs", ASKED),
         }
     }
 }

@@ -12,7 +12,7 @@ const LIFT_SLACK: usize = 64 << 10;
 /// A limit that the running guest crossed.
 #[derive(Clone, Copy, Debug, Error)]
 #[error("it is over limits.{}", .0.name())]
-pub(super) struct Crossed(pub(super) Limit);
+pub(crate) struct Crossed(pub(crate) Limit);
 
 /// A store with a guest that has done nothing yet.
 pub(super) fn store(engine: &wasmtime::Engine, limits: &Limits, guest: Guest) -> Store<Guest> {

@@ -44,9 +44,14 @@ impl Pre {
                 format!("its imports do not agree with {OURS}*@0.1.0 and WASI 0.2 ({error:#})")
             } else {
                 format!(
-                    "it imports {}, and {} gets {OURS}host and {OURS}snapshots 0.1.0 and WASI 0.2",
+                    "it imports {}, and {} gets {OURS}host, {OURS}snapshots{} 0.1.0 and WASI 0.2",
                     foreign.join(", "),
-                    kind.with_article()
+                    kind.with_article(),
+                    if kind == PluginKind::Responder {
+                        ", response-body"
+                    } else {
+                        ""
+                    }
                 )
             }
         })?;

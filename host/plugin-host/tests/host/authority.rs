@@ -178,7 +178,7 @@ async fn component_for_another_version_of_wasi_http_is_refused_by_name() {
         reason.contains(
             "newer.wasm is a component of another world: it imports `wasi:http/types@0.3."
         ) && reason.contains(
-            "and an exporter gets owlk8s:plugin/host and owlk8s:plugin/snapshots 0.1.0 and WASI 0.2"
+            "and an exporter gets owlk8s:plugin/host, owlk8s:plugin/snapshots 0.1.0 and WASI 0.2"
         ),
         "{reason}"
     );

@@ -88,3 +88,42 @@ async fn responder_answers_again_after_the_process_was_killed() {
             .starts_with("HTTP/1.1 200 OK\r\n")
     );
 }
+
+/// What a responder hands on before it returns comes first, is gone after an error, and is output like all else.
+#[tokio::test]
+async fn body_in_pieces_arrives_whole_or_not_at_all() {
+    for reuse in [false, true] {
+        let host = start(&format!(
+            "[[sinks]]\nname = \"page\"\nplugin = \"{{writes-ahead}}\"\nreuse = {reuse}\nlimits.output = \"256KiB\"\n\
+             endpoints.http = {{ kind = \"serve\", listen = \"127.0.0.1:0\" }}"
+        ));
+        host.offer(1, 5);
+        let status = host.delivered("page", 1).await;
+        let address = &status.listening[0];
+        for pieces in [0, 1, 200] {
+            let answer = get(address, &format!("/{pieces}")).await;
+            let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+            assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+            let wanted: String = (0..pieces)
+                .map(|piece| format!("{piece:>1023}\n"))
+                .collect();
+            assert!(
+                body == wanted + "end\n",
+                "{pieces} pieces, {} bytes",
+                body.len()
+            );
+        }
+        let failed = get(address, "/fail").await;
+        assert!(failed.starts_with("HTTP/1.1 500 "), "{failed}");
+        assert!(
+            failed.contains("invalid digit") && failed.len() < 1023,
+            "{failed}"
+        );
+        let over = get(address, "/257").await;
+        assert!(over.starts_with("HTTP/1.1 500 "), "{over}");
+        assert!(
+            over.contains("made more output than 256KiB (limits.output)"),
+            "{over}"
+        );
+    }
+}

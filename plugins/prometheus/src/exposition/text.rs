@@ -8,9 +8,6 @@ use crate::negotiate::Format;
 
 use super::{Buckets, Kind, Labels, Value};
 
-/// What a histogram's line takes beside its name and its target's labels, roughly: those of its series, `le` and the number.
-pub(super) const REST: usize = 128;
-
 /// HELP and TYPE of version 0.0.4. It has no info: one is a gauge there.
 pub(super) fn begin(page: &mut Vec<u8>, name: &str, kind: Kind, help: &str) {
     let kind = match kind {
