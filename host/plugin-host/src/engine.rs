@@ -10,9 +10,9 @@ use wasmtime::{Config, Engine};
 use crate::bindings;
 use crate::config::Limits;
 use crate::frames::{Artifact, Fetch};
-use crate::guest::Guest;
+use crate::guest::{Guest, response_body};
 use crate::plugin::{Fetcher, Machine};
-use crate::{guest::response_body, tables};
+use crate::tables;
 
 /// How often a running guest yields to the others.
 const TICK: Duration = Duration::from_millis(10);
