@@ -169,6 +169,23 @@ fn detached_target_takes_its_rows_along() {
 }
 
 #[test]
+fn nothing_of_an_earlier_reading_is_left_in_its_memory() {
+    let mut probe = probe(3, true);
+    count(&probe, 1, key(1, 11, 1, 200), 7);
+    count(&probe, 2, key(1, 11, 1, 404), 8);
+    count(&probe, 3, key(3, ROW_GRPC, 0, 14), 4);
+    count(&probe, 4, key(5, 20, 1, 500), 1);
+    let mut reading = probe.read(UnixNanos(1)).unwrap();
+    // Each now stands where another stood, with other rows.
+    (0..2).for_each(|_| drop(probe.maps.free_rows.pop().unwrap()));
+    probe.detach(&"1".into()).unwrap();
+    count(&probe, 3, key(5, 11, 1, 200), 2);
+    probe.read_into(UnixNanos(2), &mut reading).unwrap();
+    assert_eq!(reading, probe.read(UnixNanos(2)).unwrap());
+    assert_eq!(reading.targets.len(), 2);
+}
+
+#[test]
 fn five_thousand_targets_are_read_at_once() {
     for targets in [500, 5000] {
         read_at_once(targets);
