@@ -138,7 +138,7 @@ fn beyond(place: Result<Elsewhere, ElsewhereError>) -> Result<Beyond, String> {
 
 fn known_to_probe(interface: Interface) -> owlk8s_probe::Interface {
     owlk8s_probe::Interface {
-        name: interface.name,
+        name: interface.name.into(),
         index: interface.index,
     }
 }

@@ -50,6 +50,7 @@ impl Reader {
         let worker = Worker {
             probe,
             book,
+            reading: Reading::default(),
             cost: Arc::clone(&cost),
         };
         let thread = std::thread::Builder::new()
@@ -89,6 +90,8 @@ impl Reader {
 struct Worker {
     probe: Probe,
     book: Book,
+    /// The last.
+    reading: Reading,
     cost: Arc<Cost>,
 }
 
@@ -102,14 +105,14 @@ impl Worker {
                     self.reconcile();
                 }
                 Ask::Window(reply) => {
-                    let reading = self.read();
-                    let _ = reply.send(self.book.window(&reading));
+                    self.read();
+                    let _ = reply.send(self.book.window(&self.reading));
                     // What failed is tried again, and what has left is let go.
                     self.reconcile();
                 }
                 Ask::Fresh(reply) => {
-                    let reading = self.read();
-                    let _ = reply.send(self.book.fresh(&reading));
+                    self.read();
+                    let _ = reply.send(self.book.fresh(&self.reading));
                 }
                 Ask::Sweep => self.sweep(),
             }
@@ -130,21 +133,19 @@ impl Worker {
     }
 
     /// A reading that fails is every target's status, not an end.
-    fn read(&mut self) -> Reading {
+    fn read(&mut self) {
         let (at, began) = (now(), Instant::now());
-        let reading = self.probe.read(at).unwrap_or_else(|error| {
+        if let Err(error) = self.probe.read_into(at, &mut self.reading) {
             let why = chain(&error);
             tracing::error!(error = why, "cannot read");
             let failed = |wanted: Wanted| (wanted.target, TargetReading::Failed(why.clone()));
-            Reading {
-                at,
-                targets: self.book.wanted().into_iter().map(failed).collect(),
-            }
-        });
+            let mut targets: Vec<_> = self.book.wanted().into_iter().map(failed).collect();
+            targets.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+            self.reading = Reading { at, targets };
+        }
         let took = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.cost.nanos.fetch_add(took, Ordering::Relaxed);
         self.cost.reads.fetch_add(1, Ordering::Relaxed);
-        reading
     }
 
     fn sweep(&mut self) {

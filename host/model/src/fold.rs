@@ -36,7 +36,7 @@ pub fn fold(
                 window.start,
                 known(target),
                 target,
-                reading.targets.get(&target.id),
+                reading.of(&target.id),
                 include_probes,
             )
         })
@@ -100,7 +100,7 @@ fn fold_target(
             rows,
             grpc,
         }) => {
-            now.interface.clone_from(interface);
+            now.interface = interface.to_string();
             now.hook = Some(*hook);
             now.hook_reason.clone_from(hook_reason);
             now.blind = blind.is_some();

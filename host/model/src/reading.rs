@@ -1,5 +1,6 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -127,7 +128,7 @@ pub enum TargetReading {
     /// Attached and read.
     Active {
         /// Host-side interface name.
-        interface: String,
+        interface: Arc<str>,
         /// Where it is attached.
         hook: Hook,
         /// Why at no better place; empty at the first choice.
@@ -153,6 +154,14 @@ pub enum TargetReading {
 pub struct Reading {
     /// When it was taken.
     pub at: UnixNanos,
-    /// By target.
-    pub targets: BTreeMap<TargetId, TargetReading>,
+    /// Sorted by target, each once.
+    pub targets: Vec<(TargetId, TargetReading)>,
+}
+
+impl Reading {
+    /// What was read of this target.
+    pub fn of(&self, target: &TargetId) -> Option<&TargetReading> {
+        let at = self.targets.binary_search_by(|(id, _)| id.cmp(target));
+        Some(&self.targets[at.ok()?].1)
+    }
 }

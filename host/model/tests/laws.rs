@@ -61,7 +61,7 @@ impl Past {
     fn reading(self) -> TargetReading {
         let answered = self.ok + self.not_found + self.failed + self.probes;
         TargetReading::Active {
-            interface: "veth0".to_owned(),
+            interface: "veth0".into(),
             hook: Hook::HostVeth,
             hook_reason: String::new(),
             blind: None,
@@ -273,7 +273,7 @@ fn counted(counters: Counters, blind: Option<&str>) -> TargetSnapshot {
         targets: [(
             "cart-0".into(),
             TargetReading::Active {
-                interface: "veth0".to_owned(),
+                interface: "veth0".into(),
                 hook: Hook::HostVeth,
                 hook_reason: String::new(),
                 blind: blind.map(str::to_owned),

@@ -67,4 +67,3 @@ pub mod exporter {
 }
 
 pub use formatter::owlk8s::plugin::{host, snapshots, types};
-pub use responder::owlk8s::plugin::response_body;

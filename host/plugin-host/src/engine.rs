@@ -10,8 +10,9 @@ use wasmtime::{Config, Engine};
 use crate::bindings;
 use crate::config::Limits;
 use crate::frames::{Artifact, Fetch};
-use crate::guest::Guest;
+use crate::guest::{Guest, response_body};
 use crate::plugin::{Fetcher, Machine};
+use crate::tables;
 
 /// How often a running guest yields to the others.
 const TICK: Duration = Duration::from_millis(10);
@@ -78,11 +79,9 @@ impl Runtime {
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
         // An exporter's; the others are refused each request, since toolchains import it for them, too.
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
-        bindings::formatter::Formatter::add_to_linker::<_, HasSelf<Guest>>(
-            &mut linker,
-            Guest::called,
-        )?;
-        bindings::response_body::add_to_linker::<_, HasSelf<Guest>>(&mut linker, Guest::called)?;
+        bindings::host::add_to_linker::<_, HasSelf<Guest>>(&mut linker, Guest::called)?;
+        tables::add_to_linker(&mut linker)?;
+        response_body::add_to_linker(&mut linker)?;
         let ticker = Ticker::start(engine.clone())?;
         Ok(Self {
             engine,

@@ -4,6 +4,7 @@
 mod chance;
 mod limiter;
 mod output;
+pub(crate) mod response_body;
 mod wall_clock;
 
 use std::sync::Arc;
@@ -19,9 +20,9 @@ pub(crate) use output::Output;
 pub(crate) use wall_clock::GuestTime;
 use wall_clock::Looks;
 
-use crate::bindings::{host, response_body, types};
-use crate::call::{Ask, Crossed};
-use crate::config::{Limit, Limits};
+use crate::bindings::{host, types};
+use crate::call::Ask;
+use crate::config::Limits;
 use crate::frames::Level;
 use crate::metered::Meter;
 use crate::outbound::Network;
@@ -206,19 +207,6 @@ impl host::Host for Guest {
         }
         self.new_state = Some(state);
         Ok(Ok(()))
-    }
-}
-
-impl response_body::Host for Guest {
-    fn write(&mut self, bytes: Vec<u8>) -> wasmtime::Result<()> {
-        let Some(body) = &mut self.body else {
-            wasmtime::bail!("it wrote a response's body while it was asked for none");
-        };
-        if body.len() + bytes.len() > self.output_max {
-            return Err(Crossed(Limit::Output).into());
-        }
-        body.extend_from_slice(&bytes);
-        Ok(())
     }
 }
 

@@ -17,6 +17,7 @@ use std::sync::Arc;
 pub(crate) use build::LABEL;
 #[expect(unreachable_pub, reason = "generated code re-exports it")]
 pub use lend::Lent;
+pub(crate) use lend::add_to_linker;
 
 use crate::bindings::snapshots as wit;
 
@@ -26,14 +27,14 @@ pub(crate) struct Tables {
     window: wit::Window,
     temporality: wit::Temporality,
     node: String,
-    targets: Vec<wit::Target>,
-    totals: Vec<wit::Total>,
-    rows: Vec<wit::Row>,
-    grpc_rows: Vec<wit::GrpcRow>,
+    targets: Arc<Vec<wit::Target>>,
+    totals: Arc<Vec<wit::Total>>,
+    rows: Arc<Vec<wit::Row>>,
+    grpc_rows: Arc<Vec<wit::GrpcRow>>,
     /// Rows that a filter dropped leave their buckets behind: nothing points to them.
     buckets: Arc<Vec<u64>>,
     methods: Arc<Vec<String>>,
-    columns: BTreeMap<String, Vec<String>>,
+    columns: BTreeMap<String, Arc<Vec<String>>>,
 }
 
 impl Tables {

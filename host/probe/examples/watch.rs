@@ -26,9 +26,7 @@ fn watch(interface: &str) -> Result<(), ProbeError> {
     loop {
         sleep(Duration::from_secs(1));
         let reading = probe.read(UnixNanos(0))?;
-        if let Some(TargetReading::Active { rows, counters, .. }) =
-            reading.targets.get(&"it".into())
-        {
+        if let Some(TargetReading::Active { rows, counters, .. }) = reading.of(&"it".into()) {
             let requests: u64 = rows.iter().map(|row| row.count).sum();
             let errors: u64 = rows
                 .iter()

@@ -14,12 +14,13 @@ mod status;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use aya::Ebpf;
 #[cfg(feature = "test-run")]
 use aya::programs::SocketFilter;
 use owlk8s_ebpf_abi::{BEYOND, TargetEntry};
-use owlk8s_model::{Reading, TargetId, UnixNanos};
+use owlk8s_model::{Reading, TargetId, TargetReading, UnixNanos};
 
 use crate::error::text;
 use crate::judge::{Judge, Noted};
@@ -170,14 +171,28 @@ impl Probe {
 
     /// All counters now, as of `at`.
     pub fn read(&mut self, at: UnixNanos) -> Result<Reading, ProbeError> {
+        let mut reading = Reading::default();
+        self.read_into(at, &mut reading)?;
+        Ok(reading)
+    }
+
+    /// [`Self::read`] into the memory of an earlier reading, of which nothing else is left; after an error it is as it was.
+    pub fn read_into(&mut self, at: UnixNanos, reading: &mut Reading) -> Result<(), ProbeError> {
         self.reader.refresh(&self.maps)?;
-        // In their order, which spares the new map a search for each.
-        let targets = self.watched.iter_mut().map(|(target, watched)| {
-            let reading = status::reading(watched, &self.maps, &mut self.reader);
-            (target.clone(), reading)
-        });
-        let targets = targets.collect();
-        Ok(Reading { at, targets })
+        let Reading { at: as_of, targets } = reading;
+        *as_of = at;
+        targets.truncate(self.watched.len());
+        for (place, (target, watched)) in self.watched.iter_mut().enumerate() {
+            if place == targets.len() {
+                targets.push((target.clone(), TargetReading::Waiting(String::new())));
+            }
+            let (named, reading) = &mut targets[place];
+            if !Arc::ptr_eq(&named.0, &target.0) {
+                *named = target.clone();
+            }
+            status::read(watched, &self.maps, &mut self.reader, reading);
+        }
+        Ok(())
     }
 
     /// The targets that are counted for now, with their interfaces.
@@ -345,7 +360,7 @@ impl Probe {
             && let Some(owner) = self.owners.get(&interface.index)
         {
             return Err(ProbeError::InterfaceTaken {
-                interface: interface.name.clone(),
+                interface: interface.name.to_string(),
                 owner: owner.clone(),
             });
         }
@@ -423,7 +438,7 @@ impl Probe {
     }
 
     fn open_socket(&mut self, interface: &Interface) -> Result<OwnedFd, ProbeError> {
-        let name = || interface.name.clone();
+        let name = || interface.name.to_string();
         let socket = sys::open_packet_socket().map_err(|source| ProbeError::OpenSocket {
             interface: name(),
             remedy: load::socket_remedy(&source),

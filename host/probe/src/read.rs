@@ -3,7 +3,8 @@
 mod row;
 
 use std::borrow::Cow;
-use std::mem::offset_of;
+use std::mem::{offset_of, take};
+use std::ops::Range;
 
 use owlk8s_ebpf_abi::{Loss, ROW_GRPC, RowKey, SHARDS, Slot, SlotShard};
 use owlk8s_model::{Counters, Direction, GrpcRow, Losses, Row};
@@ -20,6 +21,8 @@ use row::Widened;
 pub(crate) struct RowReader {
     /// Sorted by key, so that a slot's rows are neighbours.
     index: Vec<(RowKey, u32)>,
+    /// Where in `index` the rows of each slot begin.
+    starts: Vec<usize>,
     /// What `index` was made of, in the kernel's order.
     as_read: Vec<(RowKey, u32)>,
     incoming: Vec<(RowKey, u32)>,
@@ -44,6 +47,11 @@ impl RowReader {
             self.as_read.clone_from(&self.incoming);
             self.index.clone_from(&self.incoming);
             self.index.sort_unstable();
+            self.starts.clear();
+            for (at, (key, _)) in self.index.iter().enumerate() {
+                let before = self.starts.len();
+                self.starts.resize(before.max(key.slot as usize + 1), at);
+            }
         }
         self.made = made;
         Ok(())
@@ -55,22 +63,20 @@ impl RowReader {
         self.widened.forget(row);
     }
 
-    /// All that was counted in rows for one target.
-    pub(crate) fn rows(&mut self, maps: &Maps, slots: SlotPair) -> (Vec<Row>, Vec<GrpcRow>) {
-        let mut rows = Vec::new();
-        let mut grpc = Vec::new();
-        for (slot, direction) in [
-            (slots.server, Direction::Server),
-            (slots.client, Direction::Client),
-        ] {
-            if slot == 0 {
-                continue;
-            }
-            let start = self.index.partition_point(|(key, _)| key.slot < slot);
-            for &(key, index) in self.index[start..]
-                .iter()
-                .take_while(|(key, _)| key.slot == slot)
-            {
+    /// All that was counted in rows for one target, in place of what was there, whose memory is used again.
+    pub(crate) fn read(
+        &mut self,
+        maps: &Maps,
+        slots: SlotPair,
+        rows: &mut Vec<Row>,
+        grpc: &mut Vec<GrpcRow>,
+    ) {
+        let (server, client) = (self.place(slots.server), self.place(slots.client));
+        rows.reserve_exact((server.len() + client.len()).saturating_sub(rows.len()));
+        grpc.clear();
+        let mut read = 0;
+        for (place, direction) in [(server, Direction::Server), (client, Direction::Client)] {
+            for &(key, index) in &self.index[place] {
                 let words = maps.rows.element(index);
                 if key.protocol == ROW_GRPC {
                     let count = row::count(words, index, &mut self.widened);
@@ -79,17 +85,34 @@ impl RowReader {
                         status: key.status,
                         count,
                     }));
-                } else {
-                    rows.extend(row::read(key, direction, words, index, &mut self.widened));
+                    continue;
                 }
+                let counts = rows.get_mut(read).map(|row| take(&mut row.latency.counts));
+                let memory = counts.unwrap_or_default();
+                let widened = &mut self.widened;
+                let Some(row) = row::read(key, direction, words, index, widened, memory) else {
+                    continue;
+                };
+                match rows.get_mut(read) {
+                    Some(place) => *place = row,
+                    None => rows.push(row),
+                }
+                read += 1;
             }
         }
+        rows.truncate(read);
         rows.sort_by(|a: &Row, b: &Row| {
             let order = |row: &Row| (row.direction, row.protocol, row.status, row.probe);
             (order(a), &a.method).cmp(&(order(b), &b.method))
         });
         grpc.sort_unstable_by_key(|row| (row.direction, row.status));
-        (rows, grpc)
+    }
+
+    /// Where in `index` the rows of a slot are. Slot 0 is nobody's, and has none.
+    fn place(&self, slot: u32) -> Range<usize> {
+        let start = |slot: usize| self.starts.get(slot).copied().unwrap_or(self.index.len());
+        let slot = slot as usize;
+        start(slot)..start(slot + 1)
     }
 }
 

@@ -52,7 +52,7 @@ mod tests {
         let mut probe = Probe::load_with(Options::default()).expect("needs root");
         for index in [5, 5 + NEAR] {
             let interface = Interface {
-                name: format!("veth{index}"),
+                name: format!("veth{index}").into(),
                 index,
             };
             probe

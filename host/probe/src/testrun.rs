@@ -100,7 +100,7 @@ impl Wire {
             probe.attach_without_socket(
                 &target,
                 Interface {
-                    name: "lo".to_owned(),
+                    name: "lo".into(),
                     index: INTERFACE,
                 },
             )?;
@@ -154,13 +154,13 @@ impl Wire {
     /// The same as the probe reads it.
     #[track_caller]
     pub fn reading(&mut self) -> TargetReading {
-        let mut reading = self
+        let reading = self
             .probe
             .read(UnixNanos(0))
             .unwrap_or_else(|error| panic!("{}", text(&error)));
         reading
-            .targets
-            .remove(&self.target)
+            .of(&self.target)
+            .cloned()
             .unwrap_or_else(|| panic!("no reading of {}", self.target))
     }
 
@@ -176,7 +176,7 @@ impl Wire {
             self.probe.attach_without_socket(
                 &self.target,
                 Interface {
-                    name: "lo".to_owned(),
+                    name: "lo".into(),
                     index: INTERFACE,
                 },
             )

@@ -49,7 +49,7 @@ fn inside(pod: &Pod) -> Beyond {
     Beyond::Inside(Inside {
         interface: Interface {
             index: pod.within(|| index(&name)),
-            name,
+            name: name.into(),
         },
         path: pod.namespace.clone(),
         inode: fs::metadata(&pod.namespace).unwrap().ino(),
@@ -90,8 +90,8 @@ struct Seen {
 }
 
 fn see(probe: &mut Probe) -> Seen {
-    let mut reading = probe.read(UnixNanos(1)).unwrap();
-    match reading.targets.remove(&TargetId::from("pod")) {
+    let reading = probe.read(UnixNanos(1)).unwrap();
+    match reading.of(&TargetId::from("pod")).cloned() {
         Some(TargetReading::Active {
             hook,
             hook_reason,
@@ -216,7 +216,7 @@ fn two_pods_with_the_same_index_inside_are_told_apart() {
         pods[0].within(|| get(pods[1].servers[0], [201; 7]));
         pods[1].within(|| get(pods[0].servers[0], [202; 9]));
         let reading = probe.read(UnixNanos(1)).unwrap();
-        let counted = |target: &str| match &reading.targets[&TargetId::from(target)] {
+        let counted = |target: &str| match reading.of(&TargetId::from(target)).unwrap() {
             TargetReading::Active {
                 rows, hook_reason, ..
             } => {
@@ -245,7 +245,7 @@ fn what_comes_later_on_a_bypassed_node_is_counted_from_its_first_request() {
         probe.reconcile(all).unwrap();
         connect(&pods[1], &pods[0], 1);
         let reading = probe.read(UnixNanos(1)).unwrap();
-        match &reading.targets[&TargetId::from("later")] {
+        match reading.of(&TargetId::from("later")).unwrap() {
             TargetReading::Active { hook, rows, .. } => {
                 assert_eq!((*hook, rows[0].count), (Hook::PodNamespace, 1));
             }
@@ -303,7 +303,7 @@ fn namespace_of_an_ended_pod_is_let_go() {
         let path = PathBuf::from(format!("/proc/self/task/{tid}/ns/net"));
         let place = Inside {
             interface: Interface {
-                name: "peer7".to_owned(),
+                name: "peer7".into(),
                 index: 77,
             },
             inode: fs::metadata(&path).unwrap().ino(),
@@ -421,7 +421,7 @@ fn packet_that_interrupts_another_one_s_counting_is_counted_like_it() {
             ("pod", Hook::HostVeth, 40_000),
             ("in its cgroup", Hook::CgroupSkb, 160_000),
         ] {
-            match &reading.targets[&TargetId::from(target)] {
+            match reading.of(&TargetId::from(target)).unwrap() {
                 TargetReading::Active {
                     hook,
                     counters,

@@ -70,8 +70,7 @@ fn two_capabilities_are_all_it_needs_to_count() {
             probe.detach(&"pod".into()).unwrap();
             reading
         });
-        let Some(TargetReading::Active { counters, rows, .. }) =
-            reading.targets.get(&TargetId::from("pod"))
+        let Some(TargetReading::Active { counters, rows, .. }) = reading.of(&TargetId::from("pod"))
         else {
             panic!("{reading:?}");
         };

@@ -47,8 +47,8 @@ fn wanted(target: &str, interface: &str) -> Wanted {
 }
 
 fn read(probe: &mut Probe, target: &str) -> (Counters, Vec<Row>) {
-    let mut reading = probe.read(UnixNanos(1)).unwrap();
-    match reading.targets.remove(&TargetId::from(target)) {
+    let reading = probe.read(UnixNanos(1)).unwrap();
+    match reading.of(&TargetId::from(target)).cloned() {
         Some(TargetReading::Active { counters, rows, .. }) => (counters, rows),
         other => panic!("{target} is not active: {other:?}"),
     }
@@ -249,8 +249,8 @@ fn target_keeps_its_counts_when_its_veth_is_replaced() {
         assert_eq!(changes.refused.len(), 1, "{changes:?}");
         let reading = probe.read(UnixNanos(1)).unwrap();
         assert_eq!(
-            reading.targets[&"pod".into()],
-            TargetReading::Waiting("no interface yet".to_owned())
+            reading.of(&"pod".into()),
+            Some(&TargetReading::Waiting("no interface yet".to_owned()))
         );
 
         let second = Pod::start(2);
@@ -342,7 +342,7 @@ fn refusals_name_the_interface_and_the_remedy() {
             "{error}"
         );
         let gone = Interface {
-            name: "veth9".to_owned(),
+            name: "veth9".into(),
             index: 999,
         };
         let error = probe.attach("a".into(), gone.clone()).unwrap_err();
@@ -359,7 +359,7 @@ fn refusals_name_the_interface_and_the_remedy() {
             .unwrap();
         assert!(changes.refused[0].1.contains("veth9"), "{changes:?}");
         assert!(
-            matches!(&probe.read(UnixNanos(1)).unwrap().targets[&"a".into()], TargetReading::Waiting(why) if why.contains("veth9"))
+            matches!(probe.read(UnixNanos(1)).unwrap().of(&"a".into()), Some(TargetReading::Waiting(why)) if why.contains("veth9"))
         );
 
         probe

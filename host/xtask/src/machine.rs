@@ -100,7 +100,8 @@ fn commands() -> BTreeSet<String> {
         .collect()
 }
 
-fn rustup() -> Rustup {
+/// What rustup has, and whether it can be asked for more.
+pub(crate) fn rustup() -> Rustup {
     let Some(sysroot) = answer(Command::new("rustc").args(["--print", "sysroot"])) else {
         return Rustup::Absent;
     };

@@ -5,6 +5,7 @@
 //! plan; the caller looks at the machine again after it and asks for the next plan.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use crate::needs::{BPF_LINKER, DEBIAN_LLVM, DEBIAN_RUST, Goal, LLVM, MODULES, Module, TOOLS};
 
@@ -65,6 +66,21 @@ pub(crate) enum Step {
     BpfLinker,
     /// Python modules by pip.
     Pip(Vec<&'static str>),
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RustupParts => f.write_str("rust-src and the target wasm32-wasip2 from rustup"),
+            Self::Linters => f.write_str("clippy and rustfmt from rustup"),
+            Self::Apt(packages) => {
+                let names: Vec<_> = packages.iter().map(|(name, _)| *name).collect();
+                write!(f, "the Debian packages {}", names.join(", "))
+            }
+            Self::BpfLinker => f.write_str("bpf-linker"),
+            Self::Pip(modules) => write!(f, "the Python modules {}", modules.join(", ")),
+        }
+    }
 }
 
 /// Why the goal cannot be reached from here: one line that ends with the remedy.

@@ -72,7 +72,7 @@ pub(crate) fn tools(wanted: &[Tool]) -> Result<()> {
 pub(crate) fn dry_run(goal: Goal, wish: Option<Toolchain>) -> Result<()> {
     let steps = plan(goal, &inspect(), wish).map_err(|Missing(text)| anyhow!(text))?;
     for step in &steps {
-        eprintln!("would install: {step:?}");
+        eprintln!("would install {step}");
     }
     if steps.is_empty() {
         eprintln!("nothing to install for `make {}`", goal.name());
@@ -83,14 +83,13 @@ pub(crate) fn dry_run(goal: Goal, wish: Option<Toolchain>) -> Result<()> {
 /// A machine that looks the same after a step would be asked for the same step for ever.
 fn progress(machine: Machine, steps: &[Step]) -> Result<Machine> {
     let lost = steps.iter().find(|step| match step {
-        Step::RustupParts => machine.rustup == Rustup::MayFetch,
         Step::BpfLinker => machine.bpf_linker.is_none(),
         Step::Linters => !machine.linters,
-        Step::Apt(_) | Step::Pip(_) => false,
+        Step::RustupParts | Step::Apt(_) | Step::Pip(_) => false,
     });
     match lost {
         Some(step) => bail!(
-            "{step:?} went through, and what it installs is not to be found: is it on the PATH?"
+            "the installation of {step} went through, and nothing is to be found of it: is it on the PATH?"
         ),
         None => Ok(machine),
     }
@@ -118,7 +117,8 @@ fn rustup_parts() -> Result<()> {
         Command::new("timeout").args([&patience, "sh", "-c", script]),
         &log,
     );
-    if asked.is_err() {
+    // It also says that it has what somebody took away.
+    if asked.is_err() || machine::rustup() != Rustup::HasParts {
         eprintln!("    rustup cannot give them here (its words: target/setup/rustup.log)");
         let version = machine::rustc_version().unwrap_or_default();
         let file = machine::refusal();

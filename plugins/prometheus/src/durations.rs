@@ -41,7 +41,7 @@ fn write(
             let labels = labels
                 .clone()
                 .with("http_request_method", exchange.method)
-                .with("http_response_status_code", exchange.status)
+                .with_code("http_response_status_code", exchange.status)
                 .with("network_protocol_version", exchange.version);
             family.histogram(
                 &labels,

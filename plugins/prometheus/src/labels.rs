@@ -1,5 +1,8 @@
 //! Which labels name a target.
 
+use std::collections::{BTreeSet, HashMap};
+use std::hash::{BuildHasherDefault, DefaultHasher};
+
 use owlk8s_plugin::{Snapshot, Target};
 
 use crate::Services;
@@ -26,25 +29,35 @@ pub(crate) fn targets<'s>(
         target,
     };
     let mut targets: Vec<_> = snapshot.targets().map(labelled).collect();
-    let mut by_labels: Vec<&Labels> = targets.iter().map(|t| &t.labels).collect();
-    by_labels.sort();
-    let twice: Vec<Labels> = by_labels
-        .array_windows()
-        .filter(|[a, b]| a == b)
-        .map(|&[a, _]| a.clone())
-        .collect();
-    for Labelled { target, labels } in &mut targets {
-        if twice.binary_search(labels).is_ok() {
-            *labels = labels.clone().with("k8s_pod_uid", &target.id);
-        }
+    for twin in twins(&targets) {
+        let Labelled { target, labels } = &mut targets[twin];
+        *labels = labels.clone().with("k8s_pod_uid", &target.id);
     }
     targets
 }
 
+/// Which of them agree in their labels with another.
+fn twins(targets: &[Labelled<'_>]) -> BTreeSet<usize> {
+    // Hashed alike each time: a guest is given no randomness. Sorted they would be compared byte by byte, ten times each.
+    let mut known = HashMap::<_, _, BuildHasherDefault<DefaultHasher>>::default();
+    let mut twins = BTreeSet::new();
+    for (index, target) in targets.iter().enumerate() {
+        let first = *known.entry(target.labels.bytes()).or_insert(index);
+        if first != index {
+            twins.extend([first, index]);
+        }
+    }
+    twins
+}
+
 fn name(none: Labels, services: Services, target: &Target<'_>) -> Labels {
+    let all;
     let service = match services {
-        Services::First => target.services.first().cloned().unwrap_or_default(),
-        Services::All => target.services.join(","),
+        Services::First => target.services.first().map_or("", String::as_str),
+        Services::All => {
+            all = target.services.join(",");
+            &all
+        }
     };
     none.with("k8s_namespace_name", &target.namespace)
         .with("k8s_pod_name", &target.pod)

@@ -102,7 +102,7 @@ fn expose_grpc(page: &mut Exposition, targets: &[Labelled<'_>]) {
             let side = if row.client { "client" } else { "server" };
             let labels = labels
                 .clone()
-                .with("rpc_grpc_status_code", row.status)
+                .with_code("rpc_grpc_status_code", row.status)
                 .with("side", side);
             family.sample(&labels, Value::Integer(row.count));
         }
@@ -133,8 +133,8 @@ fn expose_status(page: &mut Exposition, targets: &[Labelled<'_>]) {
         let labels = labels
             .clone()
             .with("id", &target.id)
-            .with("ips", target.ips.join(","))
-            .with("services", target.services.join(","))
+            .with("ips", &target.ips.join(","))
+            .with("services", &target.services.join(","))
             .with("k8s_node_name", &target.node);
         family.sample(&labels, Value::Integer(1));
     }

@@ -41,16 +41,26 @@ impl Durations {
     pub fn sum(&self) -> Duration {
         Duration::from_nanos(self.sum_ns)
     }
+
+    fn add(&mut self, other: &Self) {
+        self.count += other.count;
+        self.sum_ns += other.sum_ns;
+        self.latency.add(&other.latency);
+    }
 }
 
 /// Adds up rows that differ only in what the conventions do not tell apart.
 pub fn exchanges<'s>(rows: impl Iterator<Item = Row<'s>>) -> BTreeMap<Exchange<'s>, Durations> {
     let mut sums: BTreeMap<_, Durations> = BTreeMap::new();
     for row in rows {
-        let sum = sums.entry(Exchange::of(&row)).or_default();
-        sum.count += row.count;
-        sum.sum_ns += row.duration_sum_ns;
-        sum.latency.add(&row.latency());
+        let of_row = Durations {
+            count: row.count,
+            sum_ns: row.duration_sum_ns,
+            latency: row.latency(),
+        };
+        sums.entry(Exchange::of(&row))
+            .and_modify(|sum| sum.add(&of_row))
+            .or_insert(of_row);
     }
     sums
 }

@@ -23,7 +23,7 @@ fn target(id: &str) -> Arc<Target> {
 
 fn on(index: u32) -> Place {
     Place::On(Interface {
-        name: format!("veth{index}"),
+        name: format!("veth{index}").into(),
         index,
     })
 }
@@ -55,7 +55,7 @@ fn answered(count: u64) -> TargetReading {
         latency: Histogram::default(),
     };
     TargetReading::Active {
-        interface: "veth".to_owned(),
+        interface: "veth".into(),
         hook: Hook::HostVeth,
         hook_reason: String::new(),
         blind: None,

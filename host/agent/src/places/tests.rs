@@ -54,7 +54,7 @@ fn ids(due: &[(Arc<Target>, bool)]) -> Vec<&str> {
 fn window(target: &Arc<Target>, said: TargetReading) -> Snapshot {
     let reading = Reading {
         at: UnixNanos(1),
-        targets: BTreeMap::from([(target.id.clone(), said)]),
+        targets: vec![(target.id.clone(), said)],
     };
     fold(None, "n", &set(&[target]), &reading, false)
 }
@@ -67,7 +67,7 @@ fn unattached(target: &Arc<Target>) -> Snapshot {
 /// When it is read there.
 fn read_at(target: &Arc<Target>, hook: Hook, blind: Option<&str>) -> Snapshot {
     let active = TargetReading::Active {
-        interface: "veth".to_owned(),
+        interface: "veth".into(),
         hook,
         hook_reason: String::new(),
         blind: blind.map(str::to_owned),
@@ -98,7 +98,7 @@ fn each_target_is_asked_about_once_until_its_answer() {
         "what was found is looked at again"
     );
     let on = Place::On(owlk8s_probe::Interface {
-        name: "veth1".to_owned(),
+        name: "veth1".into(),
         index: 7,
     });
     assert_eq!(known.plan().places, BTreeMap::from([("a".into(), on)]));

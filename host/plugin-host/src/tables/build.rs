@@ -41,18 +41,15 @@ impl Tables {
                 Temporality::Delta => wit::Temporality::Delta,
             },
             node: snapshot.node.clone(),
-            targets: snapshot
-                .targets
-                .iter()
-                .map(|target| describe(target, &snapshot.node))
-                .collect(),
-            totals: snapshot
-                .targets
-                .iter()
-                .map(|target| total(&target.totals))
-                .collect(),
-            rows: rows.rows,
-            grpc_rows: grpc_rows(snapshot),
+            targets: shared(
+                snapshot
+                    .targets
+                    .iter()
+                    .map(|target| describe(target, &snapshot.node)),
+            ),
+            totals: shared(snapshot.targets.iter().map(|target| total(&target.totals))),
+            rows: Arc::new(rows.rows),
+            grpc_rows: Arc::new(grpc_rows(snapshot)),
             buckets: Arc::new(rows.buckets),
             methods: Arc::new(rows.methods),
             columns: columns
@@ -105,6 +102,10 @@ impl Rows {
         self.method_index.insert(name.to_owned(), new);
         new
     }
+}
+
+fn shared<T>(items: impl Iterator<Item = T>) -> Arc<Vec<T>> {
+    Arc::new(items.collect())
 }
 
 /// A frame is bounded far below 2^32 elements.
@@ -176,13 +177,10 @@ fn grpc_rows(snapshot: &Snapshot) -> Vec<wit::GrpcRow> {
     (0_u32..).zip(&snapshot.targets).flat_map(of).collect()
 }
 
-fn column(snapshot: &Snapshot, name: &str) -> Vec<String> {
+fn column(snapshot: &Snapshot, name: &str) -> Arc<Vec<String>> {
     let label = name.strip_prefix(LABEL).unwrap_or_default();
-    snapshot
-        .targets
-        .iter()
-        .map(|target| target.labels.get(label).cloned().unwrap_or_default())
-        .collect()
+    let targets = snapshot.targets.iter();
+    shared(targets.map(|target| target.labels.get(label).cloned().unwrap_or_default()))
 }
 
 #[cfg(test)]

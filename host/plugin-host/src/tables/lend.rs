@@ -1,10 +1,13 @@
+//! What guests import to read a snapshot. By hand, where the generated trait would want a copy of each list for each call:
+//! a list that is shared is written into the guest's memory as well.
+
 use std::sync::Arc;
 
-use wasmtime::component::Resource;
+use wasmtime::StoreContextMut;
+use wasmtime::component::{ComponentType, Linker, LinkerInstance, Lower, Resource, ResourceType};
 
 use super::Tables;
 use super::build::{LATENCY_SCALE, PROTOCOLS};
-use crate::bindings::snapshots as wit;
 use crate::guest::Guest;
 
 /// The host's side of the `snapshot` resource: lent to a guest for one call.
@@ -12,81 +15,88 @@ use crate::guest::Guest;
 #[expect(unreachable_pub, reason = "generated code re-exports it")]
 pub struct Lent(pub(crate) Arc<Tables>);
 
-/// The guest can only name what it was lent; another handle traps it.
-impl Guest {
-    fn lent(&self, handle: &Resource<Lent>) -> wasmtime::Result<&Tables> {
-        Ok(&self.table.get(handle)?.0)
-    }
+/// `latency` of the WIT.
+#[derive(ComponentType, Lower)]
+#[component(record)]
+struct Latency {
+    scale: i32,
+    counts: Arc<Vec<u64>>,
 }
 
-impl wit::Host for Guest {}
+/// Of the package in `wit/0.1.0`.
+const INTERFACE: &str = "owlk8s:plugin/snapshots@0.1.0";
 
-impl wit::HostSnapshot for Guest {
-    fn window(&mut self, handle: Resource<Lent>) -> wasmtime::Result<wit::Window> {
-        Ok(self.lent(&handle)?.window)
-    }
+/// Gives guests the interface `snapshots`.
+pub(crate) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    let mut snapshots = linker.instance(INTERFACE)?;
+    let snapshots = &mut snapshots;
+    snapshots.resource(
+        "snapshot",
+        ResourceType::host::<Lent>(),
+        |mut store, handle| {
+            let handle = Resource::<Lent>::new_own(handle);
+            store.data_mut().called().table.delete(handle)?;
+            Ok(())
+        },
+    )?;
+    part(snapshots, "window", |tables| tables.window)?;
+    part(snapshots, "temporality", |tables| tables.temporality)?;
+    part(snapshots, "node", |tables| tables.node.clone())?;
+    part(snapshots, "targets", |tables| Arc::clone(&tables.targets))?;
+    part(snapshots, "totals", |tables| Arc::clone(&tables.totals))?;
+    part(snapshots, "rows", |tables| Arc::clone(&tables.rows))?;
+    part(snapshots, "grpc-rows", |tables| {
+        Arc::clone(&tables.grpc_rows)
+    })?;
+    part(snapshots, "latency", |tables| Latency {
+        scale: LATENCY_SCALE,
+        counts: Arc::clone(&tables.buckets),
+    })?;
+    part(snapshots, "protocols", |_| {
+        PROTOCOLS.map(str::to_owned).to_vec()
+    })?;
+    part(snapshots, "methods", |tables| Arc::clone(&tables.methods))?;
+    snapshots.func_wrap("[method]snapshot.column", column)?;
+    snapshots.func_wrap("[method]snapshot.columns", columns)
+}
 
-    fn temporality(&mut self, handle: Resource<Lent>) -> wasmtime::Result<wit::Temporality> {
-        Ok(self.lent(&handle)?.temporality)
-    }
+/// One part of the snapshot, by the method of this name.
+fn part<T: ComponentType + Lower + 'static>(
+    snapshots: &mut LinkerInstance<'_, Guest>,
+    name: &str,
+    read: impl Fn(&Tables) -> T + Send + Sync + 'static,
+) -> wasmtime::Result<()> {
+    let read = move |mut store: StoreContextMut<'_, Guest>, (handle,): (Resource<Lent>,)| {
+        Ok((read(store.data_mut().lent(&handle)?),))
+    };
+    snapshots.func_wrap(&format!("[method]snapshot.{name}"), read)
+}
 
-    fn node(&mut self, handle: Resource<Lent>) -> wasmtime::Result<String> {
-        Ok(self.lent(&handle)?.node.clone())
-    }
+type Column = Arc<Vec<String>>;
 
-    fn targets(&mut self, handle: Resource<Lent>) -> wasmtime::Result<Vec<wit::Target>> {
-        Ok(self.lent(&handle)?.targets.clone())
-    }
+fn column(
+    mut store: StoreContextMut<'_, Guest>,
+    (handle, name): (Resource<Lent>, String),
+) -> wasmtime::Result<(Option<Column>,)> {
+    let granted = Arc::clone(&store.data().columns);
+    let column = store.data_mut().lent(&handle)?.columns.get(&name);
+    let column = column.filter(|_| granted.contains(&name));
+    Ok((column.map(Arc::clone),))
+}
 
-    fn totals(&mut self, handle: Resource<Lent>) -> wasmtime::Result<Vec<wit::Total>> {
-        Ok(self.lent(&handle)?.totals.clone())
-    }
+fn columns(
+    mut store: StoreContextMut<'_, Guest>,
+    (handle,): (Resource<Lent>,),
+) -> wasmtime::Result<(Vec<String>,)> {
+    let granted = Arc::clone(&store.data().columns);
+    let names = store.data_mut().lent(&handle)?.columns.keys();
+    let names = names.filter(|name| granted.contains(*name));
+    Ok((names.cloned().collect(),))
+}
 
-    fn rows(&mut self, handle: Resource<Lent>) -> wasmtime::Result<Vec<wit::Row>> {
-        Ok(self.lent(&handle)?.rows.clone())
-    }
-
-    fn grpc_rows(&mut self, handle: Resource<Lent>) -> wasmtime::Result<Vec<wit::GrpcRow>> {
-        Ok(self.lent(&handle)?.grpc_rows.clone())
-    }
-
-    fn latency(&mut self, handle: Resource<Lent>) -> wasmtime::Result<wit::Latency> {
-        Ok(wit::Latency {
-            scale: LATENCY_SCALE,
-            counts: self.lent(&handle)?.buckets.to_vec(),
-        })
-    }
-
-    fn protocols(&mut self, handle: Resource<Lent>) -> wasmtime::Result<Vec<String>> {
-        self.lent(&handle)?;
-        Ok(PROTOCOLS.map(str::to_owned).to_vec())
-    }
-
-    fn methods(&mut self, handle: Resource<Lent>) -> wasmtime::Result<Vec<String>> {
-        Ok(self.lent(&handle)?.methods.to_vec())
-    }
-
-    fn column(
-        &mut self,
-        handle: Resource<Lent>,
-        name: String,
-    ) -> wasmtime::Result<Option<Vec<String>>> {
-        let lent = self.lent(&handle)?;
-        let granted = lent
-            .columns
-            .get(&name)
-            .filter(|_| self.columns.contains(&name));
-        Ok(granted.cloned())
-    }
-
-    fn columns(&mut self, handle: Resource<Lent>) -> wasmtime::Result<Vec<String>> {
-        let names = self.lent(&handle)?.columns.keys();
-        let granted = names.filter(|name| self.columns.contains(*name));
-        Ok(granted.cloned().collect())
-    }
-
-    fn drop(&mut self, handle: Resource<Lent>) -> wasmtime::Result<()> {
-        self.table.delete(handle)?;
-        Ok(())
+impl Guest {
+    /// The guest can only name what it was lent; another handle traps it.
+    fn lent(&mut self, handle: &Resource<Lent>) -> wasmtime::Result<&Tables> {
+        Ok(&self.called().table.get(handle)?.0)
     }
 }

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Tables;
@@ -13,26 +14,23 @@ impl Tables {
             window: self.window,
             node: self.node.clone(),
             temporality: made.temporality,
-            targets: made.targets,
-            totals: made.totals,
-            rows: made.rows,
-            grpc_rows: made.grpc_rows,
+            targets: Arc::new(made.targets),
+            totals: Arc::new(made.totals),
+            rows: Arc::new(made.rows),
+            grpc_rows: Arc::new(made.grpc_rows),
             buckets: Arc::new(made.bucket_counts),
             methods: Arc::new(made.methods),
             columns: made
                 .columns
                 .into_iter()
-                .map(|column| (column.name, column.values))
+                .map(|column| (column.name, Arc::new(column.values)))
                 .collect(),
         })
     }
 }
 
 impl wit::Tables {
-    fn check(
-        &self,
-        granted: &std::collections::BTreeMap<String, Vec<String>>,
-    ) -> Result<(), String> {
+    fn check(&self, granted: &BTreeMap<String, Arc<Vec<String>>>) -> Result<(), String> {
         let targets = self.targets.len();
         if self.totals.len() != targets {
             return Err(format!(
@@ -112,10 +110,10 @@ mod tests {
     fn made(tables: &Tables) -> wit::Tables {
         wit::Tables {
             temporality: tables.temporality,
-            targets: tables.targets.clone(),
-            totals: tables.totals.clone(),
-            rows: tables.rows.clone(),
-            grpc_rows: tables.grpc_rows.clone(),
+            targets: tables.targets.to_vec(),
+            totals: tables.totals.to_vec(),
+            rows: tables.rows.to_vec(),
+            grpc_rows: tables.grpc_rows.to_vec(),
             bucket_counts: tables.buckets.to_vec(),
             methods: tables.methods.to_vec(),
             columns: tables
@@ -123,7 +121,7 @@ mod tests {
                 .iter()
                 .map(|(name, values)| wit::Column {
                     name: name.clone(),
-                    values: values.clone(),
+                    values: values.to_vec(),
                 })
                 .collect(),
         }
@@ -155,7 +153,7 @@ mod tests {
             (1, "all")
         );
         assert_eq!((left.totals[0].requests, left.rows[0].count), (3, 3));
-        assert_eq!(left.columns["label:team"], ["team-a"]);
+        assert_eq!(*left.columns["label:team"], ["team-a"]);
         assert_eq!(left.window.sequence, given.window.sequence);
     }
 

@@ -49,7 +49,7 @@ impl Tables {
 
     fn target(&self, index: usize) -> TargetSnapshot {
         let (target, total) = (&self.targets[index], &self.totals[index]);
-        let label = |(name, values): (&String, &Vec<String>)| {
+        let label = |(name, values): (&String, &Arc<Vec<String>>)| {
             let label = name.strip_prefix(LABEL)?;
             Some((label.to_owned(), values.get(index)?.clone()))
         };

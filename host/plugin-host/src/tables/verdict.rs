@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use super::Tables;
 use crate::bindings::snapshots as wit;
 use crate::bindings::types::{Rename, Verdict};
@@ -20,7 +22,7 @@ impl Tables {
         }
         if let Some(rows) = verdict.rows {
             check("rows", &rows, self.rows.len())?;
-            left.rows = rows.iter().map(|&row| self.rows[row as usize]).collect();
+            left.rows = Arc::new(rows.iter().map(|&row| self.rows[row as usize]).collect());
         }
         if let Some(targets) = verdict.targets {
             check("targets", &targets, self.targets.len())?;
@@ -31,7 +33,8 @@ impl Tables {
 
     fn rename(&mut self, rename: Rename) -> Result<(), String> {
         let known = self.targets.len();
-        let Some(target) = self.targets.get_mut(rename.target as usize) else {
+        let targets = Arc::make_mut(&mut self.targets);
+        let Some(target) = targets.get_mut(rename.target as usize) else {
             return Err(format!(
                 "renames target {}, and the snapshot has {known}",
                 rename.target
@@ -56,10 +59,9 @@ impl Tables {
                 .ok()
                 .and_then(|new| u32::try_from(new).ok())
         };
-        fn kept<T: Clone>(all: &[T], keep: &[u32]) -> Vec<T> {
-            keep.iter()
-                .map(|&index| all[index as usize].clone())
-                .collect()
+        fn kept<T: Clone>(all: &[T], keep: &[u32]) -> Arc<Vec<T>> {
+            let kept = keep.iter().map(|&index| all[index as usize].clone());
+            Arc::new(kept.collect())
         }
         self.targets = kept(&self.targets, keep);
         self.totals = kept(&self.totals, keep);
@@ -72,14 +74,14 @@ impl Tables {
                 ..*row
             })
         };
-        self.rows = self.rows.iter().filter_map(row).collect();
+        self.rows = Arc::new(self.rows.iter().filter_map(row).collect());
         let row = |row: &wit::GrpcRow| {
             Some(wit::GrpcRow {
                 target: new_index(row.target)?,
                 ..*row
             })
         };
-        self.grpc_rows = self.grpc_rows.iter().filter_map(row).collect();
+        self.grpc_rows = Arc::new(self.grpc_rows.iter().filter_map(row).collect());
     }
 }
 
@@ -140,7 +142,7 @@ mod tests {
                 .collect::<Vec<_>>(),
             [1, 3]
         );
-        assert_eq!(left.columns["label:team"], ["team-a", "team-c"]);
+        assert_eq!(*left.columns["label:team"], ["team-a", "team-c"]);
         let last = &left.rows[1];
         assert_eq!(
             left.buckets[last.bucket_start as usize], 3,

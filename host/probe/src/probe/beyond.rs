@@ -125,7 +125,7 @@ impl Probe {
             (Some(outside), _) => outside.clone(),
             (None, Beyond::Inside(inside)) => inside.interface.clone(),
             (None, Beyond::Cgroup(_)) => Interface {
-                name: String::new(),
+                name: "".into(),
                 index: 0,
             },
         };

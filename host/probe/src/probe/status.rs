@@ -1,6 +1,8 @@
 //! What is asked of the probe, and what it says of each target.
 
+use std::mem::take;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use owlk8s_model::{Hook, TargetId, TargetReading};
 
@@ -15,7 +17,7 @@ use crate::{ProbeError, sys};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
     /// Its name, for people.
-    pub name: String,
+    pub name: Arc<str>,
     /// Its index, for the kernel.
     pub index: u32,
 }
@@ -25,7 +27,7 @@ impl Interface {
     pub fn named(name: &str) -> Result<Self, ProbeError> {
         match sys::interface_index(name) {
             Ok(index) => Ok(Self {
-                name: name.to_owned(),
+                name: name.into(),
                 index,
             }),
             Err(source) => Err(ProbeError::FindInterface {
@@ -145,11 +147,21 @@ impl Attached {
     }
 }
 
-pub(super) fn reading(watched: &mut Watched, maps: &Maps, reader: &mut RowReader) -> TargetReading {
-    match (&mut watched.link, watched.slots) {
+/// Into the memory of an earlier reading.
+pub(super) fn read(
+    watched: &mut Watched,
+    maps: &Maps,
+    reader: &mut RowReader,
+    reading: &mut TargetReading,
+) {
+    *reading = match (&mut watched.link, watched.slots) {
         (Link::Attached(attached), Some(slots)) => {
             attached.look(maps, slots);
-            let (rows, grpc) = reader.rows(maps, slots);
+            let (mut rows, mut grpc) = match reading {
+                TargetReading::Active { rows, grpc, .. } => (take(rows), take(grpc)),
+                _ => Default::default(),
+            };
+            reader.read(maps, slots, &mut rows, &mut grpc);
             TargetReading::Active {
                 interface: attached.interface.name.clone(),
                 hook: attached.spot.hook(),
@@ -164,5 +176,5 @@ pub(super) fn reading(watched: &mut Watched, maps: &Maps, reader: &mut RowReader
         (Link::Failed(why), _) => TargetReading::Failed(why.clone()),
         (Link::Waiting(why), _) => TargetReading::Waiting(why.clone()),
         (Link::Attached(_), None) => TargetReading::Waiting("has no slot yet".to_owned()),
-    }
+    };
 }

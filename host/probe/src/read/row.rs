@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::ops::Range;
 
 use owlk8s_ebpf_abi::{BUCKETS, LINE_BUCKETS, METHODS, ROW_PROBE, RowKey, RowLine};
 use owlk8s_model::{Direction, FIRST_BUCKET, Histogram, Method, Protocol, Row};
@@ -22,18 +21,18 @@ impl Widened {
     }
 
     /// The row's buckets, whether they fit into 32 bits or not.
-    fn latency(&mut self, row: u32, kernel: &Kernel) -> Histogram {
+    fn latency(&mut self, row: u32, kernel: Kernel) -> Histogram {
         if kernel.total < WIDEN_FROM && !self.0.contains_key(&row) {
-            return kernel.latency();
+            return kernel.latency;
         }
-        Histogram::trimmed(FIRST_BUCKET, self.carry(row, kernel))
+        Histogram::trimmed(FIRST_BUCKET, self.carry(row, &kernel))
     }
 
     /// Carries buckets that went past 2^32 since the last read, which is at most 2^31 requests ago.
     fn carry(&mut self, row: u32, kernel: &Kernel) -> &[u64; BUCKETS] {
         let wide = self.0.entry(row).or_insert_with(|| Box::new([0; BUCKETS]));
-        for (wide, now) in wide.iter_mut().zip(kernel.buckets(0, BUCKETS / 2 - 1)) {
-            *wide += u64::from((now as u32).wrapping_sub(*wide as u32));
+        for (index, wide) in (FIRST_BUCKET..).zip(wide.iter_mut()) {
+            *wide += u64::from((kernel.bucket(index) as u32).wrapping_sub(*wide as u32));
         }
         wide
     }
@@ -41,16 +40,19 @@ impl Widened {
 
 /// How often the row was counted.
 pub(super) fn count(words: Words<'_>, index: u32, widened: &mut Widened) -> u64 {
-    widened.latency(index, &Kernel::of(words)).count()
+    let kernel = Kernel::of(words.lines(), Vec::new());
+    widened.latency(index, kernel).count()
 }
 
-/// The row's values under the names of its key; None before its first request, and for a protocol that is not known.
+/// The row's values under the names of its key, with the histogram in `memory`; None before its first request, and for a
+/// protocol that is not known.
 pub(super) fn read(
     key: RowKey,
     direction: Direction,
     words: Words<'_>,
     index: u32,
     widened: &mut Widened,
+    memory: Vec<u64>,
 ) -> Option<Row> {
     let protocol = match key.protocol & !ROW_PROBE {
         10 => Protocol::Http10,
@@ -58,8 +60,9 @@ pub(super) fn read(
         20 => Protocol::Http2,
         _ => return None,
     };
-    let kernel = Kernel::of(words);
-    let latency = widened.latency(index, &kernel);
+    let kernel = Kernel::of(words.lines(), memory);
+    let duration_sum_ns = kernel.duration_sum_ns;
+    let latency = widened.latency(index, kernel);
     let method = METHODS
         .get(usize::from(key.method))
         .copied()
@@ -72,84 +75,67 @@ pub(super) fn read(
         status: key.status,
         probe: key.protocol & ROW_PROBE != 0,
         count,
-        duration_sum_ns: kernel.duration_sum_ns,
+        duration_sum_ns,
         latency,
     })
 }
-
-/// Two buckets of 32 bits in each word, the first in the lower half.
-type Pairs = [u64; PAIRS];
-const PAIRS: usize = BUCKETS.div_ceil(LINE_BUCKETS) * LINE_BUCKETS / 2;
-/// The first bucket of a pair.
-const LOWER: u64 = u32::MAX as u64;
 
 /// A row as the kernel keeps it.
 struct Kernel {
     duration_sum_ns: u64,
     /// Sum of the buckets.
     total: u64,
-    /// Those of `pairs` that are not in it are zero: most requests of a row take about as long as each other.
-    used: Range<usize>,
-    pairs: Pairs,
+    /// As [`Histogram::trimmed`] makes it.
+    latency: Histogram,
 }
 
-/// Words of a [`RowLine`].
-const LINE: usize = size_of::<RowLine>() / 8;
+/// Words of a [`RowLine`]: the sum of its durations, then two buckets of 32 bits in each, the first in the lower half.
+const WORDS: usize = size_of::<RowLine>() / 8;
 
 impl Kernel {
-    /// Each line's sum before its buckets: a request that is counted meanwhile is in the next reading's sum.
-    fn of(words: Words<'_>) -> Self {
+    /// From the row's lines. Each line's sum is read before its buckets: a request that is counted meanwhile is in the next
+    /// reading's sum. Most lines are empty, since most requests of a row take about as long as each other.
+    fn of(lines: impl Iterator<Item = [u64; WORDS]>, memory: Vec<u64>) -> Self {
         let mut kernel = Self {
             duration_sum_ns: 0,
             total: 0,
-            used: 0..0,
-            pairs: [0; PAIRS],
+            latency: Histogram {
+                offset: 0,
+                counts: memory,
+            },
         };
-        for (line, [sum, pairs @ ..]) in words.lines::<LINE>().enumerate() {
+        let Histogram { offset, counts } = &mut kernel.latency;
+        counts.clear();
+        for (line, [sum, pairs @ ..]) in lines.enumerate() {
             kernel.duration_sum_ns += sum;
-            let total: u64 = pairs.iter().map(|pair| (pair & LOWER) + (pair >> 32)).sum();
-            if total == 0 {
+            if pairs.iter().fold(0, |all, pair| all | pair) == 0 {
                 continue;
             }
-            let first = line * pairs.len();
-            let start = if kernel.total == 0 {
-                first
+            let mut buckets = [0; LINE_BUCKETS];
+            for (two, pair) in buckets.as_chunks_mut().0.iter_mut().zip(pairs) {
+                *two = [pair & u64::from(u32::MAX), pair >> 32];
+            }
+            kernel.total += buckets.iter().sum::<u64>();
+            let index = FIRST_BUCKET + (line * LINE_BUCKETS) as i32;
+            if counts.is_empty() {
+                let empty = buckets.iter().take_while(|&&count| count == 0).count();
+                *offset = index + empty as i32;
+                counts.extend_from_slice(&buckets[empty..]);
             } else {
-                kernel.used.start
-            };
-            kernel.used = start..first + pairs.len();
-            kernel.total += total;
-            kernel.pairs[first..kernel.used.end].copy_from_slice(&pairs);
+                counts.resize((index - *offset) as usize, 0);
+                counts.extend_from_slice(&buckets);
+            }
         }
+        let filled = counts.iter().rposition(|&count| count > 0);
+        counts.truncate(filled.map_or(0, |last| last + 1));
         kernel
     }
 
-    /// All buckets from pair `first` to pair `last`.
-    fn buckets(&self, first: usize, last: usize) -> impl Iterator<Item = u64> + '_ {
-        self.pairs[first..=last]
-            .iter()
-            .flat_map(|pair| [pair & LOWER, pair >> 32])
-    }
-
-    /// As [`Histogram::trimmed`], without a look at what is zero.
-    fn latency(&self) -> Histogram {
-        let used = &self.pairs[self.used.clone()];
-        let filled = |&pair: &u64| pair != 0;
-        let (Some(first), Some(last)) =
-            (used.iter().position(filled), used.iter().rposition(filled))
-        else {
-            return Histogram::default();
-        };
-        let (first, last) = (self.used.start + first, self.used.start + last);
-        let before = usize::from(self.pairs[first] & LOWER == 0);
-        let after = usize::from(self.pairs[last] >> 32 == 0);
-        let mut counts = Vec::with_capacity((last - first + 1) * 2);
-        counts.extend(self.buckets(first, last).skip(before));
-        counts.truncate(counts.len() - after);
-        Histogram {
-            offset: FIRST_BUCKET + (first * 2 + before) as i32,
-            counts,
-        }
+    /// Bucket of this index.
+    fn bucket(&self, index: i32) -> u64 {
+        let place = usize::try_from(index - self.latency.offset);
+        let count = place.map(|place| self.latency.counts.get(place));
+        count.ok().flatten().copied().unwrap_or_default()
     }
 }
 
@@ -157,17 +143,19 @@ impl Kernel {
 mod tests {
     use super::*;
 
+    const LINES: usize = BUCKETS.div_ceil(LINE_BUCKETS);
+
+    /// As the kernel keeps a row with these buckets, and a sum of 1 ns in each line.
     fn kernel(buckets: &[(usize, u32)]) -> Kernel {
-        let mut kernel = Kernel {
-            duration_sum_ns: 0,
-            total: buckets.iter().map(|&(_, count)| u64::from(count)).sum(),
-            used: 0..PAIRS,
-            pairs: [0; PAIRS],
-        };
+        let mut lines = [[0; WORDS]; LINES];
         for &(bucket, count) in buckets {
-            kernel.pairs[bucket / 2] |= u64::from(count) << (32 * (bucket % 2));
+            let place = bucket % LINE_BUCKETS;
+            lines[bucket / LINE_BUCKETS][1 + place / 2] |= u64::from(count) << (32 * (place % 2));
         }
-        kernel
+        for line in &mut lines {
+            line[0] = 1;
+        }
+        Kernel::of(lines.into_iter(), vec![7; 3])
     }
 
     #[test]
@@ -179,19 +167,23 @@ mod tests {
             (1, 2),
             (2, 3),
             (3, 6),
+            (13, 14),
+            (14, 27),
+            (13, 42),
             (206, 206),
             (207, 207),
             (100, 101),
         ] {
             let kernel = kernel(&[(a, 4), (b, 8)]);
-            let all: Vec<u64> = kernel.buckets(0, BUCKETS / 2 - 1).collect();
-            assert_eq!(
-                kernel.latency(),
-                Histogram::trimmed(FIRST_BUCKET, &all),
-                "{a} {b}"
-            );
+            let mut all = [0; BUCKETS];
+            all[a] |= 4;
+            all[b] |= 8;
+            let expected = Histogram::trimmed(FIRST_BUCKET, &all);
+            assert_eq!(kernel.total, expected.count());
+            assert_eq!(kernel.latency, expected, "{a} {b}");
+            assert_eq!(kernel.duration_sum_ns, LINES as u64);
         }
-        assert_eq!(kernel(&[]).latency(), Histogram::default());
+        assert_eq!(kernel(&[]).latency, Histogram::default());
     }
 
     #[test]

@@ -21,7 +21,7 @@ fn probe(targets: u32, client: bool) -> Probe {
     let mut probe = Probe::load_with(options).expect("loading the kernel program needs root");
     for index in 1..=targets {
         let interface = Interface {
-            name: format!("veth{index}"),
+            name: format!("veth{index}").into(),
             index,
         };
         probe
@@ -82,7 +82,7 @@ fn every_kind_of_row_has_its_name() {
         .slots
         .element(1)
         .add(super::loss_offset(Loss::Hole), 5);
-    let mut reading = probe.read(UnixNanos(5)).unwrap();
+    let reading = probe.read(UnixNanos(5)).unwrap();
     assert_eq!(reading.at, UnixNanos(5));
     let Some(TargetReading::Active {
         interface,
@@ -90,11 +90,11 @@ fn every_kind_of_row_has_its_name() {
         rows,
         grpc,
         ..
-    }) = reading.targets.remove(&"1".into())
+    }) = reading.of(&"1".into()).cloned()
     else {
         panic!("{reading:?}")
     };
-    assert_eq!(interface, "veth1");
+    assert_eq!(&*interface, "veth1");
     let names: Vec<_> = rows
         .iter()
         .map(|row| {
@@ -164,10 +164,25 @@ fn detached_target_takes_its_rows_along() {
         0
     );
     let reading = probe.read(UnixNanos(0)).unwrap();
-    assert_eq!(
-        reading.targets.keys().collect::<Vec<_>>(),
-        [&TargetId::from("2")]
-    );
+    let left: Vec<_> = reading.targets.iter().map(|(target, _)| target).collect();
+    assert_eq!(left, [&TargetId::from("2")]);
+}
+
+#[test]
+fn nothing_of_an_earlier_reading_is_left_in_its_memory() {
+    let mut probe = probe(3, true);
+    count(&probe, 1, key(1, 11, 1, 200), 7);
+    count(&probe, 2, key(1, 11, 1, 404), 8);
+    count(&probe, 3, key(3, ROW_GRPC, 0, 14), 4);
+    count(&probe, 4, key(5, 20, 1, 500), 1);
+    let mut reading = probe.read(UnixNanos(1)).unwrap();
+    // Each now stands where another stood, with other rows.
+    (0..2).for_each(|_| drop(probe.maps.free_rows.pop().unwrap()));
+    probe.detach(&"1".into()).unwrap();
+    count(&probe, 3, key(5, 11, 1, 200), 2);
+    probe.read_into(UnixNanos(2), &mut reading).unwrap();
+    assert_eq!(reading, probe.read(UnixNanos(2)).unwrap());
+    assert_eq!(reading.targets.len(), 2);
 }
 
 #[test]
@@ -183,12 +198,13 @@ fn read_at_once(targets: u32) {
         count(&probe, slot, key(slot, 11, 1, 200), u64::from(slot));
     }
     let mut best = [Duration::MAX; 2];
+    let mut reading = Reading::default();
     for _ in 0..50 {
         let start = Instant::now();
         probe.reader.refresh(&probe.maps).unwrap();
         best[0] = best[0].min(start.elapsed());
         let start = Instant::now();
-        let reading = probe.read(UnixNanos(0)).unwrap();
+        probe.read_into(UnixNanos(0), &mut reading).unwrap();
         best[1] = best[1].min(start.elapsed());
         let all = u64::from(targets) * u64::from(targets + 1) / 2;
         assert_eq!(requests(&reading), all);
@@ -200,9 +216,9 @@ fn read_at_once(targets: u32) {
 }
 
 fn requests(reading: &Reading) -> u64 {
-    let of = |target: &TargetReading| match target {
+    let of = |(_, target): &(TargetId, TargetReading)| match target {
         TargetReading::Active { rows, .. } => rows.iter().map(|row| row.count).sum::<u64>(),
         other => panic!("{other:?}"),
     };
-    reading.targets.values().map(of).sum()
+    reading.targets.iter().map(of).sum()
 }

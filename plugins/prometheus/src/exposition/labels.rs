@@ -1,12 +1,10 @@
-use std::fmt::{Display, Write};
-
 use crate::negotiate::Format;
 
 use super::protobuf;
 
 /// Labels in the form of their page: `a="b",c="d"` with the values escaped, or protobuf's `LabelPair`s. So a
 /// target's labels are written once, and copied into its series.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug)]
 pub(crate) struct Labels {
     format: Format,
     bytes: Vec<u8>,
@@ -22,58 +20,65 @@ impl Labels {
 
     /// With one more; an empty value is the same as no label, and left out.
     #[must_use]
-    pub(crate) fn with(mut self, name: &str, value: impl Display) -> Self {
+    pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
+        if value.is_empty() {
+            return self;
+        }
         match self.format {
             Format::Text | Format::OpenMetrics => self.push_text(name, value),
-            Format::Protobuf => {
-                let value = value.to_string();
-                if !value.is_empty() {
-                    protobuf::label(&mut self.bytes, name, value);
-                }
-            }
+            Format::Protobuf => protobuf::label(&mut self.bytes, name, value),
         }
         self
     }
 
-    fn push_text(&mut self, name: &str, value: impl Display) {
-        let before = self.bytes.len();
-        if before > 0 {
+    /// With a status code as one more.
+    #[must_use]
+    pub(crate) fn with_code(self, name: &str, code: u16) -> Self {
+        self.with(name, itoa::Buffer::new().format(code))
+    }
+
+    fn push_text(&mut self, name: &str, value: &str) {
+        if !self.bytes.is_empty() {
             self.bytes.push(b',');
         }
         self.bytes.extend_from_slice(name.as_bytes());
         self.bytes.extend_from_slice(b"=\"");
-        let start = self.bytes.len();
-        // A Vec takes everything.
-        let _ = write!(Escaped(&mut self.bytes), "{value}");
-        match self.bytes.len() == start {
-            true => self.bytes.truncate(before),
-            false => self.bytes.push(b'"'),
-        }
+        escape(&mut self.bytes, value.as_bytes());
+        self.bytes.push(b'"');
     }
 
-    pub(super) fn bytes(&self) -> &[u8] {
+    /// As they stand on the page.
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 }
 
-/// Writes what stands between the quotes of a label's value.
-struct Escaped<'b>(&'b mut Vec<u8>);
-
-impl Write for Escaped<'_> {
-    fn write_str(&mut self, text: &str) -> std::fmt::Result {
-        let special = |byte: &u8| matches!(byte, b'\\' | b'"' | b'\n');
-        for part in text.as_bytes().split_inclusive(special) {
-            match part {
-                [plain @ .., last] if special(last) => {
-                    let last = if *last == b'\n' { b'n' } else { *last };
-                    self.0.extend_from_slice(plain);
-                    self.0.extend_from_slice(&[b'\\', last]);
-                }
-                plain => self.0.extend_from_slice(plain),
-            }
+/// A series' labels begin with its target's, and room for them is made once.
+impl Clone for Labels {
+    fn clone(&self) -> Self {
+        let mut bytes = Vec::with_capacity(self.bytes.len() + FURTHER);
+        bytes.extend_from_slice(&self.bytes);
+        Self {
+            format: self.format,
+            bytes,
         }
-        Ok(())
     }
+}
+
+/// Bytes of what a series adds to its target's labels, mostly.
+const FURTHER: usize = 128;
+
+/// Appends what stands between the quotes of a label's value.
+fn escape(to: &mut Vec<u8>, value: &[u8]) {
+    let special = |byte: &u8| matches!(byte, b'\\' | b'"' | b'\n');
+    let mut rest = value;
+    while let Some(at) = rest.iter().position(special) {
+        let escaped = if rest[at] == b'\n' { b'n' } else { rest[at] };
+        to.extend_from_slice(&rest[..at]);
+        to.extend_from_slice(&[b'\\', escaped]);
+        rest = &rest[at + 1..];
+    }
+    to.extend_from_slice(rest);
 }
 
 #[cfg(test)]
@@ -86,7 +91,7 @@ mod tests {
         let labels = Labels::new(Format::Text)
             .with("a", "x\"y\\z\n-ü")
             .with("none", "")
-            .with("b", 7);
+            .with_code("b", 7);
         assert_eq!(labels.bytes, r#"a="x\"y\\z\n-ü",b="7""#.as_bytes());
     }
 }

@@ -94,8 +94,8 @@ mod number {
 }
 
 /// Appends one label of a `Metric`.
-pub(super) fn label(bytes: &mut Vec<u8>, name: &str, value: String) {
-    let name = name.to_owned();
+pub(super) fn label(bytes: &mut Vec<u8>, name: &str, value: &str) {
+    let (name, value) = (name.to_owned(), value.to_owned());
     message::encode(number::METRIC_LABEL, &LabelPair { name, value }, bytes);
 }
 
