@@ -83,9 +83,10 @@ pub(crate) fn dry_run(goal: Goal, wish: Option<Toolchain>) -> Result<()> {
 /// A machine that looks the same after a step would be asked for the same step for ever.
 fn progress(machine: Machine, steps: &[Step]) -> Result<Machine> {
     let lost = steps.iter().find(|step| match step {
+        Step::RustupParts => machine.rustup == Rustup::MayFetch,
         Step::BpfLinker => machine.bpf_linker.is_none(),
         Step::Linters => !machine.linters,
-        Step::RustupParts | Step::Apt(_) | Step::Pip(_) => false,
+        Step::Apt(_) | Step::Pip(_) => false,
     });
     match lost {
         Some(step) => bail!(
