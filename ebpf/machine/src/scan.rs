@@ -4,6 +4,7 @@
 //! carried over from the last segment (at most [`CARRY`] bytes: the start of a line that was cut), then up to
 //! [`FRESH`] new ones.
 
+use core::hint::cold_path;
 use core::mem::offset_of;
 
 use owlk8s_ebpf_abi::{CARRY, Conn, Dir, Loss, STASH_BYTES, Scratch, Slot, WINDOW, flag};
@@ -12,7 +13,7 @@ use crate::World;
 use crate::bytes::{find, first, index};
 use crate::count::lose;
 use crate::cpu::read_u64;
-use crate::verifier::{chosen, fence, forget, forget_word, masked, opaque};
+use crate::verifier::{chosen, fence, forget, forget_word, masked, opaque, seldom};
 use crate::{head, segment};
 
 /// New bytes loaded at a time; with the carried ones they stay within [`WINDOW`].
@@ -117,7 +118,7 @@ pub(crate) unsafe fn read<W: World>(scan: &mut Scan<W>) {
     if (*dir).state & state::H2 == 0 {
         W::steps(scan);
     }
-    if (*dir).state & state::H2 != 0 && (*cursor).pos < (*cursor).end {
+    if seldom((*dir).state & state::H2 != 0) && (*cursor).pos < (*cursor).end {
         W::frames(scan);
     }
 }
@@ -158,6 +159,7 @@ unsafe fn prepend(dir: *mut Dir, scratch: *mut Scratch) {
     if carried == 0 {
         return;
     }
+    cold_path();
     let pos = (*scratch).pos;
     let to = (&raw mut (*scratch).window)
         .cast::<u8>()
@@ -178,6 +180,12 @@ impl<W> Scan<W> {
     #[inline(always)]
     pub(crate) fn answers(&self) -> bool {
         unsafe { (*self.scratch).answers != 0 }
+    }
+
+    /// [`fence`](crate::verifier::fence), on memory that holds a pointer anyway.
+    #[inline(always)]
+    pub(crate) unsafe fn fence(&mut self) {
+        (&raw mut self.dir).write_volatile(self.dir);
     }
 
     /// The other direction is looked at.
@@ -416,7 +424,7 @@ unsafe fn read_line<W: World>(scan: &mut Scan<W>) {
     let mut found = false;
     while words < WORDS && pos < end {
         words += 1;
-        fence(dir);
+        scan.fence();
         let word = read_u64(window(cursor, pos));
         let avail = end - pos;
         let mark = first(find(word, b'\n'), avail);
@@ -436,7 +444,7 @@ unsafe fn read_line<W: World>(scan: &mut Scan<W>) {
         if !found || (*dir).line != line::OTHER || pos >= end {
             break;
         }
-        fence(dir);
+        scan.fence();
         if head::matters(window(cursor, pos), end - pos) {
             break;
         }

@@ -12,7 +12,7 @@ use owlk8s_ebpf_abi::{
     StashKey, StreamKey, StreamValue, TABLE, edge,
 };
 use owlk8s_ebpf_machine::scan::{self, Scan};
-use owlk8s_ebpf_machine::{Spin, World, add, chosen, drain, evict, frame, parse, try_lock, turn};
+use owlk8s_ebpf_machine::{Spin, World, add, chosen, drain, evict, frame, try_lock, turn};
 
 use crate::maps::{
     CONNS, EDGES, EMPTY_TABLE, FRAGS, FREE_ROWS, METHODS, RECENT, RECENT_HEAD, ROW_INDEX, ROWS,
@@ -59,23 +59,6 @@ unsafe extern "C" fn spin(_: u32, spin: *mut c_void) -> i64 {
 
 // Global functions: the verifier looks at each once, knowing nothing of its callers, so the paths through one do not
 // multiply those through another. It asks for the null checks; and for the look-ups, see `verifier` of the machine.
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-unsafe extern "C" fn owlk8s_parse(
-    skb: *mut __sk_buff,
-    copy: u32,
-    slot_id: u32,
-    slot: *mut Slot,
-) -> u32 {
-    let Some(scratch) = SCRATCH.get_ptr_mut(copy) else {
-        return 0;
-    };
-    if slot.is_null() {
-        return 0;
-    }
-    u32::from(parse(&Kernel { skb }, scratch, slot_id, slot))
-}
 
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -266,11 +249,6 @@ impl World for Kernel {
     fn fragment(&self, key: &FragKey) -> Option<FragValue> {
         // SAFETY: copied at once.
         unsafe { FRAGS.get(key) }.copied()
-    }
-
-    #[inline(always)]
-    unsafe fn parse(&self, copy: u32, slot_id: u32, slot: *mut Slot) -> bool {
-        owlk8s_parse(self.skb, copy, slot_id, slot) != 0
     }
 
     #[inline(always)]
