@@ -113,10 +113,6 @@ pub trait World {
     unsafe fn steps(scan: &mut Scan<Self>)
     where
         Self: Sized;
-    /// Calls [`scan::frame_step`] until it says that it is done.
-    unsafe fn frames(scan: &mut Scan<Self>)
-    where
-        Self: Sized;
     /// Calls [`Spin::step`] until it says that it is done, for some 0.3 ms at the most; [`Spin::taken`].
     unsafe fn spin(spin: &mut Spin) -> bool;
 }

@@ -13,7 +13,7 @@ use crate::World;
 use crate::bytes::{find, first, index};
 use crate::count::lose;
 use crate::cpu::read_u64;
-use crate::verifier::{chosen, fence, forget, forget_word, masked, opaque, seldom};
+use crate::verifier::{chosen, fence, forget, forget_word, masked, opaque};
 use crate::{head, segment};
 
 /// New bytes loaded at a time; with the carried ones they stay within [`WINDOW`].
@@ -107,7 +107,7 @@ pub(crate) const ANSWERS: u32 = 1;
 /// `how` of [`crate::h2::step`]: the window is read to its end.
 pub(crate) const WINDOW_READ: u32 = 1;
 
-/// Reads the window to its end.
+/// Reads the window to its end, or until it goes on as HTTP/2.
 #[inline(always)]
 pub(crate) unsafe fn read<W: World>(scan: &mut Scan<W>) {
     let (dir, cursor) = (scan.dir, scan.scratch);
@@ -117,9 +117,6 @@ pub(crate) unsafe fn read<W: World>(scan: &mut Scan<W>) {
     prepend(dir, cursor);
     if (*dir).state & state::H2 == 0 {
         W::steps(scan);
-    }
-    if seldom((*dir).state & state::H2 != 0) && (*cursor).pos < (*cursor).end {
-        W::frames(scan);
     }
 }
 
@@ -235,16 +232,6 @@ impl<W> Scan<W> {
             scratch,
         }
     }
-}
-
-/// One step over HTTP/2; true when the window is read to its end.
-///
-/// # Safety
-/// As [`World`] says of its pointers.
-#[inline(always)]
-pub unsafe fn frame_step<W: World>(scan: &mut Scan<W>) -> bool {
-    (*scan.world).frame((*scan.scratch).copy, scan.conn, 0);
-    (*scan.scratch).pos >= (*scan.scratch).end
 }
 
 /// One step over HTTP/1; true when the window is read to its end, or goes on as HTTP/2. A line's start, the line, the end of the head behind it and what

@@ -434,7 +434,7 @@ unsafe fn follow<W: World>(scan: &mut Scan<W>) {
     if alone {
         scan::read(scan);
     }
-    if seldom(!alone || (*scratch).remain != 0) {
+    if seldom(!alone || (*scratch).remain != 0 || (*scratch).pos < (*scratch).end) {
         W::turns(scan);
     } else {
         passed(scan);
@@ -481,7 +481,7 @@ unsafe fn look<W: World>(scan: &Scan<W>) -> bool {
     (*scan.dir).stashed != 0 && pass_hole(scan, (*segment).ack)
 }
 
-/// Reads on: a window's length of the segment in hand, else of the next; true when there is none, or when what was kept of
+/// Reads on: a window's length of the segment in hand, or a frame of HTTP/2 in it, else of the next; true when there is none, or when what was kept of
 /// the other direction is read.
 ///
 /// # Safety
@@ -506,6 +506,10 @@ pub unsafe fn turn<W: World>(scan: &mut Scan<W>) -> bool {
         return true;
     }
     scan::read(scan);
+    if (*scratch).pos < (*scratch).end {
+        (*scan.world).frame((*scratch).copy, scan.conn, 0);
+        return false;
+    }
     if (*scratch).remain != 0 || (*scratch).turn != turn::PACKET {
         return false;
     }

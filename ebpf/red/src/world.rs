@@ -45,10 +45,6 @@ unsafe extern "C" fn step(_: u32, scan: *mut c_void) -> i64 {
     i64::from(scan::step(&mut *scan.cast::<Scan<Kernel>>()))
 }
 
-unsafe extern "C" fn frames(_: u32, scan: *mut c_void) -> i64 {
-    i64::from(scan::frame_step(&mut *scan.cast::<Scan<Kernel>>()))
-}
-
 unsafe extern "C" fn eviction(_: u32, kernel: *mut c_void) -> i64 {
     i64::from((*kernel.cast::<Kernel>()).evict_oldest())
 }
@@ -264,11 +260,6 @@ impl World for Kernel {
     #[inline(always)]
     unsafe fn turns(scan: &mut Scan<Self>) {
         bpf_loop(STEPS, turns as *mut c_void, (&raw mut *scan).cast(), 0);
-    }
-
-    #[inline(always)]
-    unsafe fn frames(scan: &mut Scan<Self>) {
-        bpf_loop(STEPS, frames as *mut c_void, (&raw mut *scan).cast(), 0);
     }
 
     #[inline(always)]
