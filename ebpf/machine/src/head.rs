@@ -461,12 +461,11 @@ unsafe fn value_end<W>(scan: &mut Scan<W>) -> (u64, u8) {
     (last, (before >> 56) as u8)
 }
 
-/// A line is complete, and `tail` holds its last bytes, the line feed included.
+/// A line behind a message's first is complete, and `tail` holds its last bytes, the line feed included.
 #[inline(always)]
 pub(crate) unsafe fn line_end<W: World>(scan: &mut Scan<W>) {
     let dir = scan.dir;
     match (*dir).line {
-        line::REQUEST | line::STATUS => start_line(scan),
         line::CODING => {
             (*dir).state = state::FIELD;
             let (coding, _) = value_end(scan);
@@ -500,7 +499,7 @@ pub(crate) unsafe fn line_end<W: World>(scan: &mut Scan<W>) {
 
 /// A message's first line is complete: a request begins to wait, or is answered.
 #[inline(always)]
-unsafe fn start_line<W: World>(scan: &mut Scan<W>) {
+pub(crate) unsafe fn start_line<W: World>(scan: &mut Scan<W>) {
     if scan.answers() {
         status_line(scan);
     } else {

@@ -400,8 +400,8 @@ pub(crate) unsafe fn begin_line(dir: *mut Dir, kind: u8) {
 /// Words of lines that one step looks at.
 const WORDS: u32 = 24;
 
-/// Reads on to the line's end, remembering the line's last bytes; behind a field that does not matter to the end of the
-/// last such field.
+/// Reads on to the line's end, remembering the line's last bytes; behind a message's first line or a field that does not
+/// matter to the end of the last such field.
 #[inline(always)]
 unsafe fn read_line<W: World>(scan: &mut Scan<W>) {
     let (cursor, dir) = (scan.scratch, scan.dir);
@@ -409,6 +409,8 @@ unsafe fn read_line<W: World>(scan: &mut Scan<W>) {
     let [mut low, mut high] = (*dir).tail;
     let mut words = 0;
     let mut found = false;
+    // Whether the line may be a message's first: but one is read here, or the verifier would look at a head in each word.
+    let mut starts = true;
     while words < WORDS && pos < end {
         words += 1;
         scan.fence();
@@ -428,7 +430,22 @@ unsafe fn read_line<W: World>(scan: &mut Scan<W>) {
         low = forget_word(cursor, low >> half >> half | high << rest);
         high = forget_word(cursor, high >> half >> half | word << rest);
         pos = forget(cursor, pos + n);
-        if !found || (*dir).line != line::OTHER || pos >= end {
+        if !found {
+            break;
+        }
+        if starts && matches!((*dir).line, line::REQUEST | line::STATUS) {
+            (*dir).tail = [low, high];
+            (*cursor).pos = pos;
+            head::start_line(scan);
+            if (*dir).state != state::FIELD || pos >= end {
+                return;
+            }
+            starts = false;
+            words = 0;
+            begin_line(dir, line::OTHER);
+            low = forget_word(cursor, 0);
+            high = low;
+        } else if (*dir).line != line::OTHER || pos >= end {
             break;
         }
         scan.fence();
