@@ -179,7 +179,8 @@ impl<W> Scan<W> {
         unsafe { (*self.scratch).answers != 0 }
     }
 
-    /// [`fence`](crate::verifier::fence), on memory that holds a pointer anyway.
+    /// [`fence`](crate::verifier::fence), on a word of the caller's that holds a pointer anyway: one of this function's would be
+    /// a number's, too.
     #[inline(always)]
     pub(crate) unsafe fn fence(&mut self) {
         (&raw mut self.dir).write_volatile(self.dir);
