@@ -61,8 +61,8 @@ unsafe fn load<W: World>(world: &W, to: *mut u8) -> u32 {
     if world.load(0, to, n) { n } else { 0 }
 }
 
-/// Puts the packet's TCP segment into `scratch`, whose key has the target's slot already; false when it carries none. Fragments that cannot be put to their
-/// datagram are counted for `slot`.
+/// Puts the packet's TCP segment into `scratch`, whose key has the target's slot already; false when it carries none.
+/// Fragments that cannot be put to their datagram are counted for `slot`.
 ///
 /// # Safety
 /// As [`World`] says of its pointers.

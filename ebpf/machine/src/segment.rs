@@ -481,8 +481,8 @@ unsafe fn look<W: World>(scan: &Scan<W>) -> bool {
     (*scan.dir).stashed != 0 && pass_hole(scan, (*segment).ack)
 }
 
-/// Reads on: a window's length of the segment in hand, or a frame of HTTP/2 in it, else of the next; true when there is none, or when what was kept of
-/// the other direction is read.
+/// Reads on: a window's length of the segment in hand, or a frame of HTTP/2 in it, else of the next; true when there is none,
+/// or when what was kept of the other direction is read.
 ///
 /// # Safety
 /// As [`World`] says of its pointers.
