@@ -465,6 +465,22 @@ pub struct Segment {
     pub flags: u32,
 }
 
+/// The IP layer's part of a packet: what carries TCP, from where to where.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct Datagram {
+    /// Where its payload begins.
+    pub start: u32,
+    /// Where the packet ends, padding left out.
+    pub end: u32,
+    /// Fragment offset, bytes.
+    pub fragment: u32,
+    /// Not 0: more fragments follow.
+    pub more: u32,
+    /// Identification.
+    pub id: u32,
+}
+
 /// What a packet's run works with: one for each CPU, and a few more for where one packet may interrupt another.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -499,12 +515,16 @@ pub struct Scratch {
     pub early_seq: u32,
     /// The packet's TCP flags, if it were whole.
     pub early_flags: u32,
+    /// The packet's IP layer.
+    pub datagram: Datagram,
     /// The first bytes of something, to be looked at apart from the window.
     pub peek: [u64; 4],
     /// The packet as a segment.
     pub segment: Segment,
     /// Its connection.
     pub key: ConnKey,
+    /// [`crate::TargetEntry::client_slot`] of its target.
+    pub client_slot: u32,
     /// The loaded part of the segment, after what was carried over; or the packet's first bytes.
     pub window: [u64; (WINDOW + 64) / 8],
     /// A new connection, before it is entered.

@@ -10,9 +10,9 @@ mod counters;
 mod method;
 
 pub use conn::{
-    CARRY, Conn, ConnKey, Dir, EARLY_FRAGMENTS, Edge, FIFO, FragKey, FragValue, H2, Pending,
-    STASH_BYTES, STASH_SEGMENTS, Scratch, Segment, Stash, StashKey, StreamKey, StreamValue, TABLE,
-    WINDOW, early, edge, flag, sign,
+    CARRY, Conn, ConnKey, Datagram, Dir, EARLY_FRAGMENTS, Edge, FIFO, FragKey, FragValue, H2,
+    Pending, STASH_BYTES, STASH_SEGMENTS, Scratch, Segment, Stash, StashKey, StreamKey,
+    StreamValue, TABLE, WINDOW, early, edge, flag, sign,
 };
 pub use counters::{
     BEYOND, BUCKETS, LINE_BUCKETS, Loss, NEAR, ROW_GRPC, ROW_PROBE, Row, RowKey, RowLine, SHARDS,
@@ -21,4 +21,4 @@ pub use counters::{
 pub use method::{METHOD_OTHER, METHODS, method_key, method_key_huffman};
 
 /// Raised with every change of a layout here; the loader refuses an object of another version.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;

@@ -1,5 +1,7 @@
 //! Requests in flight, and where they end: in a row, aborted, or lost by name.
 
+use core::hint::cold_path;
+
 use owlk8s_ebpf_abi::{
     BUCKETS, Conn, FIFO, LINE_BUCKETS, Loss, Pending, ROW_GRPC, ROW_PROBE, RowKey, RowLine, SHARDS,
     Slot, SlotShard, StreamValue,
@@ -8,7 +10,7 @@ use owlk8s_ebpf_abi::{
 use crate::World;
 use crate::cpu::{add, add_u32};
 use crate::scan::Scan;
-use crate::verifier::{chosen, fence, forget, masked, more, opaque};
+use crate::verifier::{chosen, fence, forget, masked, more, opaque, seldom};
 
 /// Counts `n` that were seen and cannot be counted otherwise.
 ///
@@ -43,7 +45,7 @@ pub(crate) unsafe fn start_probe<W: World>(world: &W, conn: *mut Conn, slot: *mu
 /// A request waits no more.
 #[inline(always)]
 pub(crate) unsafe fn settle(conn: *mut Conn, request: Pending) {
-    if request.probe() != 0 {
+    if seldom(request.probe() != 0) {
         add_u32(&raw mut (*conn).probes, u32::MAX);
     }
 }
@@ -63,21 +65,29 @@ pub(crate) unsafe fn push<W: World>(world: &W, conn: *mut Conn, slot: *mut Slot,
     start(world, slot);
     let requests = &raw mut (*conn).requests;
     let head = (*requests).passed;
-    if head.wrapping_sub((*requests).cached) >= FIFO as u32 {
+    if seldom(head.wrapping_sub((*requests).cached) >= FIFO as u32) {
         (*requests).cached = (*conn).answers.passed;
     }
     if head.wrapping_sub((*requests).cached) < FIFO as u32 {
         *place(conn, head) = request.of_lap(head);
     } else {
-        let value = StreamValue {
-            request,
-            ..StreamValue::default()
-        };
-        // Where there is no room its answer will find `Pending::UNKNOWN`.
-        world.open_stream(&(*conn).over_key(head), value);
-        (*conn).over = head.wrapping_add(1);
+        cold_path();
+        push_over(world, conn, request);
     }
     (*requests).passed = head.wrapping_add(1);
+}
+
+/// The queue is full. Apart, as [`pop_over`], for its words of the stack.
+#[inline(never)]
+unsafe fn push_over<W: World>(world: &W, conn: *mut Conn, request: Pending) {
+    let head = (*conn).requests.passed;
+    let value = StreamValue {
+        request,
+        ..StreamValue::default()
+    };
+    // Where there is no room its answer will find `Pending::UNKNOWN`.
+    world.open_stream(&(*conn).over_key(head), value);
+    (*conn).over = head.wrapping_add(1);
 }
 
 /// The request that was pushed last is a kubelet probe.
@@ -105,23 +115,33 @@ pub(crate) unsafe fn pop<W: World>(world: &W, conn: *mut Conn) -> Option<Pending
     let tail = (*conn).answers.passed;
     let at = place(conn, tail);
     let mut request = *at;
-    if ((*conn).over.wrapping_sub(tail) as i32) > 0 {
-        let key = (*conn).over_key(tail);
-        if let Some(open) = world.stream(&key) {
-            request = (*open).request.of_lap(tail);
-            world.close_stream(&key);
-        } else if !request.is_of_lap(tail) {
-            request = Pending::UNKNOWN.of_lap(tail);
-        }
+    if seldom(((*conn).over.wrapping_sub(tail) as i32) > 0) {
+        request = pop_over(world, conn, request);
         // What an earlier lap left here must not be taken for the next one's.
         *at = request;
     }
-    if !request.is_of_lap(tail) {
+    if seldom(!request.is_of_lap(tail)) {
         return None;
     }
     (*conn).answers.passed = tail.wrapping_add(1);
     settle(conn, request);
     Some(request)
+}
+
+/// The oldest request that waits, where the queue was full since; `kept` is in its place there.
+#[inline(never)]
+unsafe fn pop_over<W: World>(world: &W, conn: *mut Conn, kept: Pending) -> Pending {
+    let tail = (*conn).answers.passed;
+    let key = (*conn).over_key(tail);
+    if let Some(open) = world.stream(&key) {
+        let request = (*open).request.of_lap(tail);
+        world.close_stream(&key);
+        request
+    } else if kept.is_of_lap(tail) {
+        kept
+    } else {
+        Pending::UNKNOWN.of_lap(tail)
+    }
 }
 
 /// `request` was answered with the final `status` whose first byte was seen at `now_ns`.
@@ -147,6 +167,7 @@ pub(crate) unsafe fn answered<W: World>(
     let index = if (*answers).cached_key == word {
         (*answers).cached
     } else {
+        cold_path();
         let Some(index) = world.row(key) else {
             lose(slot, Loss::RowsFull, 1);
             return;
@@ -155,7 +176,7 @@ pub(crate) unsafe fn answered<W: World>(
         (*answers).cached_key = word;
         index
     };
-    if !add_to(scan, index, duration_ns) {
+    if seldom(!add_to(scan, index, duration_ns)) {
         lose(slot, Loss::RowsFull, 1);
         return;
     }

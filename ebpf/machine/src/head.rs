@@ -1,5 +1,7 @@
 //! HTTP/1 messages: start lines, the few fields that framing needs, and what follows a head (RFC 9112).
 
+use core::hint::cold_path;
+
 use owlk8s_ebpf_abi::{Dir, Loss, METHOD_OTHER, Pending, early, flag};
 
 use crate::bytes::{find, first, index, is_token, lower, mask, word};
@@ -7,7 +9,7 @@ use crate::count::{self, lose};
 use crate::cpu::read_u64;
 use crate::scan::{Scan, begin_line, carry, line, lost, state};
 use crate::segment::seen;
-use crate::verifier::{fence, forget, forget_word};
+use crate::verifier::{forget, forget_word, seldom};
 use crate::{World, h2};
 
 /// Bytes of a line's start that are looked at together; a line that is cut before is carried over.
@@ -82,13 +84,13 @@ pub(crate) unsafe fn request<W: World>(scan: &mut Scan<W>, at: *const u8, avail:
     let dir = scan.dir;
     let w0 = read_u64(at);
     let c = w0 as u8;
-    if c == b'\r' || c == b'\n' {
+    if seldom(c == b'\r' || c == b'\n') {
         if (*dir).flags & flag::FIRST != 0 && proxy_v2(scan, at, avail) {
             return;
         }
         return advance(scan, 1);
     }
-    if !is_token(c) {
+    if seldom(!is_token(c)) {
         if (*dir).flags & flag::TENTATIVE != 0 && h2::goes_on(at, avail) {
             (*scan.conn).mode = 2;
             (*dir).state = state::H2_FRAME;
@@ -97,7 +99,7 @@ pub(crate) unsafe fn request<W: World>(scan: &mut Scan<W>, at: *const u8, avail:
         return malformed(scan);
     }
     first_byte(scan);
-    if !enough(at, avail) {
+    if seldom(!enough(at, avail)) {
         return carry(scan, avail);
     }
     let (method, len) = if w0 & mask(4) == word(b"GET ") {
@@ -114,13 +116,13 @@ pub(crate) unsafe fn request<W: World>(scan: &mut Scan<W>, at: *const u8, avail:
         let other = other_method(scan, at);
         (other as u8, other >> 8)
     };
-    if len == 0 || len > avail {
+    if seldom(len == 0 || len > avail) {
         return malformed(scan);
     }
-    if w0 == word(b"PRI * HT") {
+    if seldom(w0 == word(b"PRI * HT")) {
         return preface(scan, at, avail);
     }
-    let proxy = w0 & mask(6) == word(b"PROXY ") && (*dir).flags & flag::FIRST != 0;
+    let proxy = seldom(w0 & mask(6) == word(b"PROXY ") && (*dir).flags & flag::FIRST != 0);
     (*dir).method = method;
     begin_line(dir, if proxy { line::PROXY } else { line::REQUEST });
     advance(scan, len);
@@ -208,15 +210,15 @@ pub(crate) unsafe fn status<W: World>(scan: &mut Scan<W>, at: *const u8, avail: 
     let dir = scan.dir;
     let w0 = read_u64(at);
     let c = w0 as u8;
-    if c == b'\r' || c == b'\n' {
+    if seldom(c == b'\r' || c == b'\n') {
         return advance(scan, 1);
     }
     let known = if avail < 7 { avail } else { 7 };
-    if (w0 ^ word(b"HTTP/1.")) & mask(known) != 0 {
+    if seldom((w0 ^ word(b"HTTP/1.")) & mask(known) != 0) {
         return unparsable(scan);
     }
     first_byte(scan);
-    if !enough(at, avail) {
+    if seldom(!enough(at, avail)) {
         return carry(scan, avail);
     }
     let w1 = read_u64(at.add(8));
@@ -226,7 +228,7 @@ pub(crate) unsafe fn status<W: World>(scan: &mut Scan<W>, at: *const u8, avail: 
         && digit(2).is_ascii_digit()
         && digit(3).is_ascii_digit()
         && digit(1) != b'0';
-    if avail < 13 || digit(0) != b' ' || !digits || !matches!(after, b' ' | b'\r' | b'\n') {
+    if seldom(avail < 13 || digit(0) != b' ' || !digits || !matches!(after, b' ' | b'\r' | b'\n')) {
         return unparsable(scan);
     }
     let value = |n: u32| u16::from(digit(n) - b'0');
@@ -250,19 +252,19 @@ pub(crate) unsafe fn field<W: World>(scan: &mut Scan<W>, at: *const u8, avail: u
     let dir = scan.dir;
     let w0 = read_u64(at);
     let c = w0 as u8;
-    if c == b'\n' {
+    if seldom(c == b'\n') {
         advance(scan, 1);
         return fields_end(dir);
     }
     if c == b'\r' {
-        if avail < 2 {
+        if seldom(avail < 2) {
             return carry(scan, avail);
         }
         if empty_line(scan, w0) {
             return;
         }
     }
-    if (*dir).state == state::TRAILER {
+    if seldom((*dir).state == state::TRAILER) {
         return begin_line(dir, line::TRAILER);
     }
     match c | 0x20 {
@@ -275,7 +277,7 @@ pub(crate) unsafe fn field<W: World>(scan: &mut Scan<W>, at: *const u8, avail: u
         }
         _ => return begin_line(dir, line::OTHER),
     }
-    if !enough(at, avail) {
+    if seldom(!enough(at, avail)) {
         return carry(scan, avail);
     }
     known_field(scan, at, avail, w0);
@@ -412,7 +414,7 @@ pub(crate) unsafe fn length<W: World>(scan: &mut Scan<W>, at: *const u8, avail: 
             }
         }
         bytes >>= 8;
-        fence(dir);
+        scan.fence();
         n += 1;
     }
     advance(scan, n);
@@ -445,29 +447,28 @@ const fn end_bits(high: u64) -> u32 {
 
 /// The last eight bytes of the line's value, and the one in front of them. Blanks may follow it (RFC 9112, 3 and 5).
 #[inline(always)]
-unsafe fn value_end(dir: *const Dir) -> (u64, u8) {
-    let [low, high] = (*dir).tail;
+unsafe fn value_end<W>(scan: &mut Scan<W>) -> (u64, u8) {
+    let [low, high] = (*scan.dir).tail;
     let bits = end_bits(high);
     let (mut last, mut before) = (high << bits | low >> (64 - bits), low << bits);
     let mut blanks = 0;
-    while blanks < BLANKS && is_blank((last >> 56) as u8) {
+    while blanks < BLANKS && seldom(is_blank((last >> 56) as u8)) {
         last = last << 8 | before >> 56;
         before <<= 8;
-        fence(dir);
+        scan.fence();
         blanks += 1;
     }
     (last, (before >> 56) as u8)
 }
 
-/// A line is complete, and `tail` holds its last bytes, the line feed included.
+/// A line behind a message's first is complete, and `tail` holds its last bytes, the line feed included.
 #[inline(always)]
 pub(crate) unsafe fn line_end<W: World>(scan: &mut Scan<W>) {
     let dir = scan.dir;
     match (*dir).line {
-        line::REQUEST | line::STATUS => start_line(scan),
         line::CODING => {
             (*dir).state = state::FIELD;
-            let (coding, _) = value_end(dir);
+            let (coding, _) = value_end(scan);
             // Nothing yet: the value is on the next line (RFC 9112, 5.2).
             let empty = coding >> 56 == 0;
             let coding = lower(coding);
@@ -497,8 +498,8 @@ pub(crate) unsafe fn line_end<W: World>(scan: &mut Scan<W>) {
 }
 
 /// A message's first line is complete: a request begins to wait, or is answered.
-#[inline(never)]
-unsafe fn start_line<W: World>(scan: &mut Scan<W>) {
+#[inline(always)]
+pub(crate) unsafe fn start_line<W: World>(scan: &mut Scan<W>) {
     if scan.answers() {
         status_line(scan);
     } else {
@@ -509,17 +510,17 @@ unsafe fn start_line<W: World>(scan: &mut Scan<W>) {
 #[inline(always)]
 unsafe fn request_line<W: World>(scan: &mut Scan<W>) {
     let dir = scan.dir;
-    let (last, before) = value_end(dir);
+    let (last, before) = value_end(scan);
     let (major, dot, minor) = ((last >> 40) as u8, (last >> 48) as u8, (last >> 56) as u8);
     // Any version: a server that does not know it says so in one that it knows.
     let version = major.is_ascii_digit() && dot == b'.' && minor.is_ascii_digit();
-    if last & mask(5) != word(b"HTTP/") || !version || !is_blank(before) {
+    if seldom(last & mask(5) != word(b"HTTP/") || !version || !is_blank(before)) {
         return malformed(scan);
     }
     (*dir).flags = (*dir).flags & (flag::FIN | flag::ENDED) | flag::HEAD;
     (*dir).state = state::FIELD;
     let early = (*scan.conn).early;
-    if early != 0 {
+    if seldom(early != 0) {
         (*scan.conn).early = 0;
         if early == early::ANSWERED {
             (*dir).flags &= !flag::HEAD;
@@ -537,17 +538,20 @@ unsafe fn status_line<W: World>(scan: &mut Scan<W>) {
     let status = (*dir).status;
     let kept = (*dir).flags & (flag::FIN | flag::ENDED);
     (*dir).state = state::FIELD;
-    if status < 200 && status != 101 {
+    if seldom(status < 200 && status != 101) {
         (*dir).flags = kept;
         return;
     }
     (*dir).flags = kept | flag::FINAL;
     (*dir).method = GET;
-    let Some(request) = count::pop(&*scan.world, conn).or_else(|| early(scan)) else {
+    let Some(request) = count::pop(&*scan.world, conn).or_else(|| {
+        cold_path();
+        early(scan)
+    }) else {
         lose(scan.slot, Loss::Unsolicited, 1);
         return;
     };
-    if request.is_unknown() {
+    if seldom(request.is_unknown()) {
         lose(scan.slot, Loss::Desync, 1);
         return;
     }
@@ -605,10 +609,10 @@ pub(crate) unsafe fn head_end<W: World>(scan: &mut Scan<W>) {
     let flags = (*dir).flags;
     if scan.answers() {
         let (status, method) = ((*dir).status, (*dir).method);
-        if flags & flag::FINAL == 0 {
+        if seldom(flags & flag::FINAL == 0) {
             return begin(dir);
         }
-        if status == 101 || method == CONNECT && (200..300).contains(&status) {
+        if seldom(status == 101 || method == CONNECT && (200..300).contains(&status)) {
             // Upgrade: h2c goes on with the server's frames; anything else is not ours to read.
             let h2 = status == 101 && flags & flag::H2C != 0;
             (*conn).mode = if h2 { 2 } else { 1 };

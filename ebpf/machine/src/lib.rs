@@ -100,8 +100,6 @@ pub trait World {
     // The big pieces: functions of their own in the kernel, so that their words of the stack are not those of the others,
     // and the verifier looks at most of them once and alone. `copy` is that of the working memory, which they look up.
 
-    /// [`parse`].
-    unsafe fn parse(&self, copy: u32, slot_id: u32, slot: *mut Slot) -> bool;
     /// [`frame`].
     unsafe fn frame(&self, copy: u32, conn: *mut Conn, how: u32);
     /// [`drain`].
@@ -115,10 +113,6 @@ pub trait World {
     unsafe fn steps(scan: &mut Scan<Self>)
     where
         Self: Sized;
-    /// Calls [`scan::frame_step`] until it says that it is done.
-    unsafe fn frames(scan: &mut Scan<Self>)
-    where
-        Self: Sized;
     /// Calls [`Spin::step`] until it says that it is done, for some 0.3 ms at the most; [`Spin::taken`].
     unsafe fn spin(spin: &mut Spin) -> bool;
 }
@@ -126,7 +120,6 @@ pub trait World {
 pub use count::{ABORTED, drain, lose};
 pub use cpu::{add, try_lock, unlock};
 pub use h2::step as frame;
-pub use packet::parse;
 pub use scan::Scan;
 pub use segment::{Spin, evict, observe, turn};
 pub use verifier::chosen;

@@ -1,13 +1,15 @@
 //! From an IP packet to a TCP segment: RFC 791, RFC 8200, RFC 9293.
 
+use core::hint::cold_path;
+
 use owlk8s_ebpf_abi::{
-    EARLY_FRAGMENTS, FragKey, FragValue, Loss, STASH_BYTES, Scratch, Segment, Slot, Stash,
-    StashKey, WINDOW,
+    Datagram, EARLY_FRAGMENTS, FragKey, FragValue, Loss, STASH_BYTES, Scratch, Segment, Slot,
+    Stash, StashKey, WINDOW,
 };
 
 use crate::World;
 use crate::count::lose;
-use crate::verifier::{fence, forget, masked, opaque};
+use crate::verifier::{fence, forget, masked, opaque, seldom};
 
 pub(crate) const FIN: u8 = 0x01;
 pub(crate) const SYN: u8 = 0x02;
@@ -20,21 +22,6 @@ const IPPROTO_TCP: u8 = 6;
 #[inline(always)]
 pub(crate) fn has(segment: &Segment, flags: u8) -> bool {
     segment.flags & u32::from(flags) == u32::from(flags)
-}
-
-/// The IP layer's part: what carries TCP, from where to where.
-#[derive(Clone, Copy, Default)]
-struct Datagram {
-    /// Where its payload begins.
-    start: u32,
-    /// Where the packet ends, padding left out.
-    end: u32,
-    /// Fragment offset, bytes.
-    fragment: u32,
-    /// Not 0: more fragments follow.
-    more: u32,
-    /// Identification.
-    id: u32,
 }
 
 #[inline(always)]
@@ -74,72 +61,62 @@ unsafe fn load<W: World>(world: &W, to: *mut u8) -> u32 {
     if world.load(0, to, n) { n } else { 0 }
 }
 
-/// Puts the packet's TCP segment into `scratch`; false when it carries none. Fragments that cannot be put to their
-/// datagram are counted for `slot`.
+/// Puts the packet's TCP segment into `scratch`, whose key has the target's slot already; false when it carries none.
+/// Fragments that cannot be put to their datagram are counted for `slot`.
 ///
 /// # Safety
 /// As [`World`] says of its pointers.
 #[inline(always)]
-pub unsafe fn parse<W: World>(
-    world: &W,
-    scratch: *mut Scratch,
-    slot_id: u32,
-    slot: *mut Slot,
-) -> bool {
-    let segment = &mut (*scratch).segment;
+pub(crate) unsafe fn parse<W: World>(world: &W, scratch: *mut Scratch, slot: *mut Slot) -> bool {
     let header = (&raw mut (*scratch).window).cast::<u8>();
     let loaded = load(world, header);
     (*scratch).loaded = if loaded == HEADERS { 0 } else { loaded };
     (*scratch).early = 0;
     // The last fragment of an IPv4 datagram may be shorter than a TCP header.
     let short = loaded < HEADERS;
-    let datagram = if loaded < 20 {
-        return false;
+    let carries = if seldom(loaded < 20) {
+        false
     } else if byte(header, 0) >> 4 == 4 {
-        ipv4(world, header, segment)
-    } else if byte(header, 0) >> 4 == 6 && !short {
-        ipv6(world, scratch, segment)
+        ipv4(world, scratch)
+    } else if seldom(byte(header, 0) >> 4 == 6 && !short) {
+        ipv6(world, scratch)
     } else {
+        false
+    };
+    if !carries {
         return false;
-    };
-    let Some(datagram) = datagram else {
-        return false;
-    };
-    // Here all kinds of headers meet; what each left behind would be followed apart from here on.
-    let datagram = Datagram {
-        start: forget(scratch, datagram.start),
-        end: forget(scratch, datagram.end),
-        fragment: forget(scratch, datagram.fragment),
-        more: forget(scratch, datagram.more),
-        id: forget(scratch, datagram.id),
-    };
+    }
+    // Here all kinds of headers meet: what each wrote to memory, the verifier does not follow apart from here on.
     let loaded = forget(scratch, loaded);
     let short = loaded < HEADERS;
-    if datagram.fragment != 0 {
-        return later_fragment(world, scratch, slot_id, slot, &datagram);
+    let datagram = &raw const (*scratch).datagram;
+    if seldom((*datagram).fragment != 0) {
+        return later_fragment(world, scratch, slot);
     }
-    if short || !tcp(world, scratch, loaded, &datagram, segment) {
-        if datagram.more != 0 {
+    if seldom(short || !tcp(world, scratch, loaded)) {
+        if (*datagram).more != 0 {
             lose(slot, Loss::Fragment, 1);
         }
         return false;
     }
-    if datagram.more != 0 {
-        first_fragment(world, scratch, slot_id, &datagram);
+    if seldom((*datagram).more != 0) {
+        first_fragment(world, scratch);
     }
     true
 }
 
 #[inline(always)]
-unsafe fn ipv4<W: World>(world: &W, header: *mut u8, segment: &mut Segment) -> Option<Datagram> {
+unsafe fn ipv4<W: World>(world: &W, scratch: *mut Scratch) -> bool {
+    let header = (&raw mut (*scratch).window).cast::<u8>();
     if byte(header, 9) != IPPROTO_TCP {
-        return None;
+        return false;
     }
+    let segment = &mut (*scratch).segment;
     segment.source = [ne32(header, 12), 0, 0, 0];
     segment.destination = [ne32(header, 16), 0, 0, 0];
     let total = u32::from(be16(header, 2));
     let fragment = be16(header, 6);
-    Some(Datagram {
+    (*scratch).datagram = Datagram {
         start: u32::from(byte(header, 0) & 15) * 4,
         // 0 where the packet is larger than the field (BIG TCP); less than the packet where that is padded.
         end: if total == 0 {
@@ -150,21 +127,19 @@ unsafe fn ipv4<W: World>(world: &W, header: *mut u8, segment: &mut Segment) -> O
         fragment: u32::from(fragment & 0x1fff) * 8,
         more: u32::from(fragment & 0x2000),
         id: u32::from(be16(header, 4)),
-    })
+    };
+    true
 }
 
 #[inline(always)]
-unsafe fn ipv6<W: World>(
-    world: &W,
-    scratch: *mut Scratch,
-    segment: &mut Segment,
-) -> Option<Datagram> {
+unsafe fn ipv6<W: World>(world: &W, scratch: *mut Scratch) -> bool {
     let header = (&raw mut (*scratch).window).cast::<u8>();
+    let segment = &mut (*scratch).segment;
     let next = byte(header, 6);
     let len = u32::from(be16(header, 4));
     segment.source = header.add(8).cast::<[u32; 4]>().read();
     segment.destination = header.add(24).cast::<[u32; 4]>().read();
-    let mut datagram = Datagram {
+    (*scratch).datagram = Datagram {
         start: 40,
         // 0 with a jumbo payload option (BIG TCP).
         end: if len == 0 {
@@ -174,25 +149,14 @@ unsafe fn ipv6<W: World>(
         },
         ..Datagram::default()
     };
-    if next == IPPROTO_TCP {
-        return Some(datagram);
-    }
-    if extensions(world, scratch, u32::from(next), &mut datagram) {
-        Some(datagram)
-    } else {
-        None
-    }
+    next == IPPROTO_TCP || extensions(world, scratch, u32::from(next))
 }
 
 /// Looks over extension headers; whether TCP follows.
 #[inline(never)]
-unsafe fn extensions<W: World>(
-    world: &W,
-    scratch: *mut Scratch,
-    next: u32,
-    datagram: &mut Datagram,
-) -> bool {
+unsafe fn extensions<W: World>(world: &W, scratch: *mut Scratch, next: u32) -> bool {
     let header = (&raw mut (*scratch).window).cast::<u8>();
+    let datagram = &mut (*scratch).datagram;
     let mut next = next as u8;
     // Extension headers: RFC 8200, 4. Six are more than any stack sends.
     let mut left = 6;
@@ -231,18 +195,14 @@ unsafe fn extensions<W: World>(
 }
 
 #[inline(always)]
-unsafe fn tcp<W: World>(
-    world: &W,
-    scratch: *mut Scratch,
-    loaded: u32,
-    datagram: &Datagram,
-    segment: &mut Segment,
-) -> bool {
+unsafe fn tcp<W: World>(world: &W, scratch: *mut Scratch, loaded: u32) -> bool {
+    let (datagram, segment) = (&raw const (*scratch).datagram, &mut (*scratch).segment);
     let header = (&raw mut (*scratch).window).cast::<u8>();
-    let start = datagram.start;
+    let start = (*datagram).start;
     let at = if start + 20 <= loaded {
         start
     } else {
+        cold_path();
         if !world.load(start, header, 20) {
             return false;
         }
@@ -254,8 +214,8 @@ unsafe fn tcp<W: World>(
     segment.seq = u32::from_be(ne32(header, 4));
     segment.ack = u32::from_be(ne32(header, 8));
     segment.flags = u32::from(byte(header, 13));
-    segment.offset = datagram.start + u32::from(byte(header, 12) >> 4) * 4;
-    segment.len = datagram.end.saturating_sub(segment.offset);
+    segment.offset = start + u32::from(byte(header, 12) >> 4) * 4;
+    segment.len = (*datagram).end.saturating_sub(segment.offset);
     true
 }
 
@@ -271,14 +231,9 @@ fn fragment_key(slot: u32, datagram: &Datagram, segment: &Segment) -> FragKey {
 
 /// The first fragment has the segment's header, which the later ones need.
 #[inline(never)]
-unsafe fn first_fragment<W: World>(
-    world: &W,
-    scratch: *mut Scratch,
-    slot_id: u32,
-    datagram: &Datagram,
-) {
-    let segment = &mut (*scratch).segment;
-    let key = fragment_key(slot_id, datagram, segment);
+unsafe fn first_fragment<W: World>(world: &W, scratch: *mut Scratch) {
+    let (datagram, segment) = (&(*scratch).datagram, &mut (*scratch).segment);
+    let key = fragment_key((*scratch).key.slot, datagram, segment);
     let header = segment.offset - datagram.start;
     let value = FragValue {
         source_port: segment.source_port,
@@ -295,7 +250,7 @@ unsafe fn first_fragment<W: World>(
     (*scratch).early = world.fragment(&key).unwrap_or_default().early;
     (*scratch).early_key = StashKey {
         conn: key.id_in_stash(),
-        index: StashKey::of_slot(slot_id),
+        index: StashKey::of_slot(key.slot),
     };
     (*scratch).early_seq = value.seq;
     (*scratch).early_flags = segment.flags;
@@ -305,15 +260,9 @@ unsafe fn first_fragment<W: World>(
 
 /// A later fragment continues the segment whose header came in the first.
 #[inline(never)]
-unsafe fn later_fragment<W: World>(
-    world: &W,
-    scratch: *mut Scratch,
-    slot_id: u32,
-    slot: *mut Slot,
-    datagram: &Datagram,
-) -> bool {
-    let segment = &mut (*scratch).segment;
-    let key = fragment_key(slot_id, datagram, segment);
+unsafe fn later_fragment<W: World>(world: &W, scratch: *mut Scratch, slot: *mut Slot) -> bool {
+    let (datagram, segment) = (&(*scratch).datagram, &mut (*scratch).segment);
+    let key = fragment_key((*scratch).key.slot, datagram, segment);
     let first = match world.fragment(&key) {
         Some(first) if first.early == 0 => first,
         other => {

@@ -4,6 +4,7 @@
 //! carried over from the last segment (at most [`CARRY`] bytes: the start of a line that was cut), then up to
 //! [`FRESH`] new ones.
 
+use core::hint::cold_path;
 use core::mem::offset_of;
 
 use owlk8s_ebpf_abi::{CARRY, Conn, Dir, Loss, STASH_BYTES, Scratch, Slot, WINDOW, flag};
@@ -106,7 +107,7 @@ pub(crate) const ANSWERS: u32 = 1;
 /// `how` of [`crate::h2::step`]: the window is read to its end.
 pub(crate) const WINDOW_READ: u32 = 1;
 
-/// Reads the window to its end.
+/// Reads the window to its end, or until it goes on as HTTP/2.
 #[inline(always)]
 pub(crate) unsafe fn read<W: World>(scan: &mut Scan<W>) {
     let (dir, cursor) = (scan.dir, scan.scratch);
@@ -116,9 +117,6 @@ pub(crate) unsafe fn read<W: World>(scan: &mut Scan<W>) {
     prepend(dir, cursor);
     if (*dir).state & state::H2 == 0 {
         W::steps(scan);
-    }
-    if (*dir).state & state::H2 != 0 && (*cursor).pos < (*cursor).end {
-        W::frames(scan);
     }
 }
 
@@ -158,6 +156,7 @@ unsafe fn prepend(dir: *mut Dir, scratch: *mut Scratch) {
     if carried == 0 {
         return;
     }
+    cold_path();
     let pos = (*scratch).pos;
     let to = (&raw mut (*scratch).window)
         .cast::<u8>()
@@ -178,6 +177,13 @@ impl<W> Scan<W> {
     #[inline(always)]
     pub(crate) fn answers(&self) -> bool {
         unsafe { (*self.scratch).answers != 0 }
+    }
+
+    /// [`fence`](crate::verifier::fence), on a word of the caller's that holds a pointer anyway: one of this function's would be
+    /// a number's, too.
+    #[inline(always)]
+    pub(crate) unsafe fn fence(&mut self) {
+        (&raw mut self.dir).write_volatile(self.dir);
     }
 
     /// The other direction is looked at.
@@ -227,16 +233,6 @@ impl<W> Scan<W> {
             scratch,
         }
     }
-}
-
-/// One step over HTTP/2; true when the window is read to its end.
-///
-/// # Safety
-/// As [`World`] says of its pointers.
-#[inline(always)]
-pub unsafe fn frame_step<W: World>(scan: &mut Scan<W>) -> bool {
-    (*scan.world).frame((*scan.scratch).copy, scan.conn, 0);
-    (*scan.scratch).pos >= (*scan.scratch).end
 }
 
 /// One step over HTTP/1; true when the window is read to its end, or goes on as HTTP/2. A line's start, the line, the end of the head behind it and what
@@ -405,8 +401,8 @@ pub(crate) unsafe fn begin_line(dir: *mut Dir, kind: u8) {
 /// Words of lines that one step looks at.
 const WORDS: u32 = 24;
 
-/// Reads on to the line's end, remembering the line's last bytes; behind a field that does not matter to the end of the
-/// last such field.
+/// Reads on to the line's end, remembering the line's last bytes; behind a message's first line or a field that does not
+/// matter to the end of the last such field.
 #[inline(always)]
 unsafe fn read_line<W: World>(scan: &mut Scan<W>) {
     let (cursor, dir) = (scan.scratch, scan.dir);
@@ -414,9 +410,11 @@ unsafe fn read_line<W: World>(scan: &mut Scan<W>) {
     let [mut low, mut high] = (*dir).tail;
     let mut words = 0;
     let mut found = false;
+    // Whether the line may be a message's first: but one is read here, or the verifier would look at a head in each word.
+    let mut starts = true;
     while words < WORDS && pos < end {
         words += 1;
-        fence(dir);
+        scan.fence();
         let word = read_u64(window(cursor, pos));
         let avail = end - pos;
         let mark = first(find(word, b'\n'), avail);
@@ -433,10 +431,25 @@ unsafe fn read_line<W: World>(scan: &mut Scan<W>) {
         low = forget_word(cursor, low >> half >> half | high << rest);
         high = forget_word(cursor, high >> half >> half | word << rest);
         pos = forget(cursor, pos + n);
-        if !found || (*dir).line != line::OTHER || pos >= end {
+        if !found {
             break;
         }
-        fence(dir);
+        if starts && matches!((*dir).line, line::REQUEST | line::STATUS) {
+            (*dir).tail = [low, high];
+            (*cursor).pos = pos;
+            head::start_line(scan);
+            if (*dir).state != state::FIELD || pos >= end {
+                return;
+            }
+            starts = false;
+            words = 0;
+            begin_line(dir, line::OTHER);
+            low = forget_word(cursor, 0);
+            high = low;
+        } else if (*dir).line != line::OTHER || pos >= end {
+            break;
+        }
+        scan.fence();
         if head::matters(window(cursor, pos), end - pos) {
             break;
         }

@@ -1,5 +1,6 @@
 //! A segment's place: its connection, its place in the byte stream, and the connection's end.
 
+use core::hint::cold_path;
 use core::ptr;
 
 use owlk8s_ebpf_abi::{
@@ -10,9 +11,9 @@ use owlk8s_ebpf_abi::{
 use crate::bytes::{find, index, is_token, mask, word};
 use crate::count::{ABORTED, lose};
 use crate::cpu::{add, read_u64, try_lock, unlock};
-use crate::packet::{ACK, FIN, RST, SYN, has};
+use crate::packet::{ACK, FIN, RST, SYN, has, parse};
 use crate::scan::{self, ANSWERS, Scan, skip, state};
-use crate::verifier::{chosen, fence, forget, forget_word, masked, opaque, opaque_word};
+use crate::verifier::{chosen, fence, forget, forget_word, masked, opaque, opaque_word, seldom};
 use crate::{World, h2, head};
 
 /// Segments with payload are counted up to here.
@@ -32,7 +33,9 @@ pub unsafe fn observe<W: World>(
     let Some(slot) = world.slot(target.slot) else {
         return;
     };
-    if !world.parse((*scratch).copy, target.slot, slot) {
+    (*scratch).key.slot = target.slot;
+    (*scratch).client_slot = target.client_slot;
+    if !parse(world, scratch, slot) {
         return;
     }
     let segment = &raw mut (*scratch).segment;
@@ -44,7 +47,7 @@ pub unsafe fn observe<W: World>(
         };
         // They tell a silent direction, and nothing else: no need to pass the cache line between CPUs for ever.
         let n = *seen;
-        if n < SEGMENTS_SEEN {
+        if seldom(n < SEGMENTS_SEEN) {
             *seen = n + 1;
         }
     }
@@ -56,7 +59,6 @@ pub unsafe fn observe<W: World>(
         return;
     }
     let key = &mut (*scratch).key;
-    key.slot = target.slot;
     let source = chosen(&raw mut (*segment).source);
     let destination = chosen(&raw mut (*segment).destination);
     let (remote, pod) = if to_pod {
@@ -72,7 +74,7 @@ pub unsafe fn observe<W: World>(
     } else {
         (destination_port, source_port)
     };
-    if has(&*segment, SYN) {
+    if seldom(has(&*segment, SYN)) {
         note_start(world, scratch, to_pod);
         if (*segment).len != 0 && !has(&*segment, ACK) {
             succeed(world, scratch);
@@ -81,7 +83,8 @@ pub unsafe fn observe<W: World>(
     let conn = match world.conn(key) {
         Some(conn) => conn,
         None => {
-            let entered = enter(world, target.client_slot, slot, scratch, to_pod);
+            cold_path();
+            let entered = enter(world, slot, scratch, to_pod);
             if entered.is_null() {
                 return;
             }
@@ -89,7 +92,7 @@ pub unsafe fn observe<W: World>(
         }
     };
     let client = (*conn).client != 0;
-    let slot = if client {
+    let slot = if seldom(client) {
         match world.slot((*conn).slot) {
             Some(slot) => slot,
             None => return,
@@ -153,12 +156,12 @@ const REORDERED: u32 = 1 << 20;
 #[inline(never)]
 unsafe fn enter<W: World>(
     world: &W,
-    client_slot: u32,
     slot: *mut Slot,
     scratch: *mut Scratch,
     to_pod: bool,
 ) -> *mut Conn {
     let (segment, key) = (&(*scratch).segment, &(*scratch).key);
+    let client_slot = (*scratch).client_slot;
     if segment.len == 0 || has(segment, RST) {
         return ptr::null_mut();
     }
@@ -389,8 +392,6 @@ mod turn {
     pub(super) const KEPT: u32 = 1;
     /// What is kept of the other direction; the packet's segment is still to come.
     pub(super) const BACK: u32 = 2;
-    /// Nothing, and the direction is not ours.
-    pub(super) const NONE: u32 = 3;
 }
 
 /// Whether the segment in hand is a kept one: its bytes are in [`Scratch::stash`], not in the packet.
@@ -411,18 +412,34 @@ unsafe fn follow<W: World>(scan: &mut Scan<W>) {
     (*scratch).pos = 0;
     (*scratch).end = 0;
     (*scratch).remain = 0;
-    let [requests, answers] = (*scan.conn).signs;
-    let back = if scan.answers() { requests } else { answers };
-    if back & sign::LOOK != 0 {
+    let signs = (&raw mut (*scan.conn).signs).cast::<u8>();
+    let back = if scan.answers() {
+        chosen(signs)
+    } else {
+        chosen(signs.add(1))
+    };
+    if seldom(*back & sign::LOOK != 0) {
         scan.turn_round();
-        if !look(scan) {
+        if look(scan) {
+            W::turns(scan);
+        } else {
             scan.turn_round();
         }
     }
-    W::turns(scan);
-    if (*scratch).turn != turn::NONE {
-        finish(scan);
+    if !begin(scan) {
+        return;
     }
+    // Most segments end here: what is new of them is at hand, or needs no reading.
+    let alone = (*scan.dir).stashed == 0;
+    if alone {
+        scan::read(scan);
+    }
+    if seldom(!alone || (*scratch).remain != 0 || (*scratch).pos < (*scratch).end) {
+        W::turns(scan);
+    } else {
+        passed(scan);
+    }
+    finish(scan);
 }
 
 /// A SYN or RST; true when the segment is of no more interest.
@@ -464,22 +481,19 @@ unsafe fn look<W: World>(scan: &Scan<W>) -> bool {
     (*scan.dir).stashed != 0 && pass_hole(scan, (*segment).ack)
 }
 
-/// Reads on: a window's length of the segment in hand, else of the next. True when there is none.
-///
-/// This is the one place that reads segments, so the verifier sees what reads them once.
+/// Reads on: a window's length of the segment in hand, or a frame of HTTP/2 in it, else of the next; true when there is none,
+/// or when what was kept of the other direction is read.
 ///
 /// # Safety
 /// As [`World`] says of its pointers.
 #[inline(always)]
 pub unsafe fn turn<W: World>(scan: &mut Scan<W>) -> bool {
     let scratch = scan.scratch;
-    if (*scratch).remain != 0 {
+    if (*scratch).pos < (*scratch).end {
+        // The packet's first bytes are at hand.
+    } else if (*scratch).remain != 0 {
         scan::refill(scan);
-    } else if (*scratch).turn == turn::PACKET {
-        if !begin(scan) {
-            return true;
-        }
-    } else if !next_kept(scan) {
+    } else if (*scratch).turn != turn::PACKET && !next_kept(scan) {
         if (*scan.dir).stashed == 0 {
             count_hole(scan, u64::MAX);
         }
@@ -489,16 +503,17 @@ pub unsafe fn turn<W: World>(scan: &mut Scan<W>) -> bool {
         release(scan);
         scan.turn_round();
         (*scratch).turn = turn::PACKET;
-        return false;
+        return true;
     }
     scan::read(scan);
+    if (*scratch).pos < (*scratch).end {
+        (*scan.world).frame((*scratch).copy, scan.conn, 0);
+        return false;
+    }
     if (*scratch).remain != 0 || (*scratch).turn != turn::PACKET {
         return false;
     }
-    if (*scratch).segment.len != 0 && (*scan.dir).state != state::START {
-        // Between messages `head::first_byte` said so already.
-        seen(scan.conn, (*scan.world).now_coarse());
-    }
+    passed(scan);
     if (*scan.dir).stashed == 0 {
         return true;
     }
@@ -510,29 +525,27 @@ pub unsafe fn turn<W: World>(scan: &mut Scan<W>) -> bool {
 #[inline(always)]
 unsafe fn begin<W: World>(scan: &mut Scan<W>) -> bool {
     let (dir, segment) = (scan.dir, &raw const (*scan.scratch).segment);
-    (*scan.scratch).turn = turn::NONE;
     let fin = has(&*segment, FIN);
     if (*segment).len == 0 && !fin {
         return false;
     }
-    if !lock::<W>(scan.conn, dir, &(*scan.scratch).key) {
+    if seldom(!lock::<W>(scan.conn, dir, &(*scan.scratch).key)) {
         if (*segment).len != 0 {
             lose(scan.slot, Loss::Contended, 1);
         }
         return false;
     }
-    if (*dir).flags & flag::ENDED != 0 {
+    if seldom((*dir).flags & flag::ENDED != 0) {
         // Another CPU closed the connection while this one waited for it, and counted what was outstanding.
         unlock(&raw mut (*dir).lock);
         return false;
     }
-    (*scan.scratch).turn = turn::PACKET;
     let (seq, len) = ((*segment).seq, (*segment).len);
-    if fin {
+    if seldom(fin) {
         (*dir).fin = seq.wrapping_add(len);
         (*dir).flags |= flag::FIN;
     }
-    if len != 0 && !place(scan, seq, (*segment).offset, len, false) {
+    if len != 0 && seldom(!place(scan, seq, (*segment).offset, len, false)) {
         keep(scan);
     }
     if (*scan.scratch).early != 0 {
@@ -586,13 +599,22 @@ unsafe fn adopt_fragments<W: World>(scan: &Scan<W>) {
 unsafe fn finish<W: World>(scan: &mut Scan<W>) {
     let dir = scan.dir;
     let flags = (*dir).flags;
-    if flags & flag::FIN != 0 && (*dir).next == (*dir).fin {
+    if seldom(flags & flag::FIN != 0 && (*dir).next == (*dir).fin) {
         (*dir).flags = flags | flag::ENDED;
     }
     release(scan);
     let [_, of_answers] = (*scan.conn).signs;
-    if of_answers & sign::ENDED != 0 {
+    if seldom(of_answers & sign::ENDED != 0) {
         end(scan);
+    }
+}
+
+/// The packet's segment is read.
+#[inline(always)]
+unsafe fn passed<W: World>(scan: &Scan<W>) {
+    if (*scan.scratch).segment.len != 0 && (*scan.dir).state != state::START {
+        // Between messages `head::first_byte` said so already.
+        seen(scan.conn, (*scan.world).now_coarse());
     }
 }
 
@@ -663,11 +685,11 @@ unsafe fn end<W: World>(scan: &Scan<W>) {
 #[inline(always)]
 pub(crate) unsafe fn lock<W: World>(conn: *const Conn, dir: *mut Dir, key: *const ConnKey) -> bool {
     let at = &raw mut (*dir).lock;
-    if !try_lock(at) && !wait::<W>(at) {
+    if seldom(!try_lock(at)) && !wait::<W>(at) {
         return false;
     }
     let ours = (*conn).id as u16 == (*key).remote_port;
-    if !ours {
+    if seldom(!ours) {
         unlock(at);
     }
     ours
@@ -692,7 +714,7 @@ unsafe fn release<W: World>(scan: &Scan<W>) {
     let look = flags & flag::FIRST != 0 || (*dir).stashed != 0;
     let ended = flags & flag::ENDED != 0;
     let signs = if look { sign::LOOK } else { 0 } | if ended { sign::ENDED } else { 0 };
-    if *at != signs {
+    if seldom(*at != signs) {
         *at = signs;
     }
     unlock(&raw mut (*dir).lock);
@@ -808,19 +830,19 @@ unsafe fn place<W: World>(scan: &Scan<W>, seq: u32, offset: u32, len: u32, stash
     let dir = scan.dir;
     let ahead = seq.wrapping_sub((*dir).next);
     let mut old = 0;
-    if ahead != 0 && (*dir).flags & flag::GUESS != 0 {
+    if seldom(ahead != 0 && (*dir).flags & flag::GUESS != 0) {
         if stashed || !message_begins(scan, offset, len) {
             return false;
         }
-    } else if (ahead as i32) < 0 {
+    } else if seldom((ahead as i32) < 0) {
         old = ahead.wrapping_neg();
         if old >= len {
             return true;
         }
-    } else if ahead != 0 && !jump(scan, ahead) {
+    } else if seldom(ahead != 0) && !jump(scan, ahead) {
         return false;
     }
-    if (*scan.conn).mode == 1 {
+    if seldom((*scan.conn).mode == 1) {
         (*dir).state = state::IGNORE;
     }
     let flags = (*dir).flags & !flag::GUESS;
@@ -835,7 +857,7 @@ unsafe fn place<W: World>(scan: &Scan<W>, seq: u32, offset: u32, len: u32, stash
         return true;
     }
     scan::point(scan.scratch, offset + old, new, stashed);
-    if (*dir).state == state::LOST {
+    if seldom((*dir).state == state::LOST) {
         (*dir).state = if (*scan.conn).mode == 2 {
             state::H2_FRAME
         } else {
@@ -843,7 +865,7 @@ unsafe fn place<W: World>(scan: &Scan<W>, seq: u32, offset: u32, len: u32, stash
         };
         (*dir).flags = flags | flag::TENTATIVE;
         (*dir).first_ns = 0;
-    } else if !stashed && may_be_refused(scan) {
+    } else if !stashed && seldom(may_be_refused(scan)) {
         // What is new of it may be behind what is sent again.
         (*scan.scratch).segment.offset = offset + old;
         (*scan.scratch).segment.len = new;

@@ -15,6 +15,8 @@
 //!
 //! With CAP_PERFMON each of them costs an instruction or two, or none.
 
+use core::hint::cold_path;
+
 use owlk8s_ebpf_abi::Scratch;
 
 /// The same value, of which the verifier knows nothing more: only we know that what is added is zero.
@@ -106,4 +108,13 @@ pub(crate) fn opaque_word(mut value: u64) -> u64 {
 #[inline(always)]
 pub(crate) fn opaque_word(value: u64) -> u64 {
     value
+}
+
+/// The condition, which seldom holds: what it leads to is put behind what most packets run, so that they fetch less code.
+#[inline(always)]
+pub(crate) fn seldom(condition: bool) -> bool {
+    if condition {
+        cold_path();
+    }
+    condition
 }

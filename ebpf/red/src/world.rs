@@ -12,7 +12,7 @@ use owlk8s_ebpf_abi::{
     StashKey, StreamKey, StreamValue, TABLE, edge,
 };
 use owlk8s_ebpf_machine::scan::{self, Scan};
-use owlk8s_ebpf_machine::{Spin, World, add, chosen, drain, evict, frame, parse, try_lock, turn};
+use owlk8s_ebpf_machine::{Spin, World, add, chosen, drain, evict, frame, try_lock, turn};
 
 use crate::maps::{
     CONNS, EDGES, EMPTY_TABLE, FRAGS, FREE_ROWS, METHODS, RECENT, RECENT_HEAD, ROW_INDEX, ROWS,
@@ -45,10 +45,6 @@ unsafe extern "C" fn step(_: u32, scan: *mut c_void) -> i64 {
     i64::from(scan::step(&mut *scan.cast::<Scan<Kernel>>()))
 }
 
-unsafe extern "C" fn frames(_: u32, scan: *mut c_void) -> i64 {
-    i64::from(scan::frame_step(&mut *scan.cast::<Scan<Kernel>>()))
-}
-
 unsafe extern "C" fn eviction(_: u32, kernel: *mut c_void) -> i64 {
     i64::from((*kernel.cast::<Kernel>()).evict_oldest())
 }
@@ -59,23 +55,6 @@ unsafe extern "C" fn spin(_: u32, spin: *mut c_void) -> i64 {
 
 // Global functions: the verifier looks at each once, knowing nothing of its callers, so the paths through one do not
 // multiply those through another. It asks for the null checks; and for the look-ups, see `verifier` of the machine.
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-unsafe extern "C" fn owlk8s_parse(
-    skb: *mut __sk_buff,
-    copy: u32,
-    slot_id: u32,
-    slot: *mut Slot,
-) -> u32 {
-    let Some(scratch) = SCRATCH.get_ptr_mut(copy) else {
-        return 0;
-    };
-    if slot.is_null() {
-        return 0;
-    }
-    u32::from(parse(&Kernel { skb }, scratch, slot_id, slot))
-}
 
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -269,11 +248,6 @@ impl World for Kernel {
     }
 
     #[inline(always)]
-    unsafe fn parse(&self, copy: u32, slot_id: u32, slot: *mut Slot) -> bool {
-        owlk8s_parse(self.skb, copy, slot_id, slot) != 0
-    }
-
-    #[inline(always)]
     unsafe fn frame(&self, copy: u32, conn: *mut Conn, how: u32) {
         owlk8s_frame(self.skb, copy, conn, how);
     }
@@ -286,11 +260,6 @@ impl World for Kernel {
     #[inline(always)]
     unsafe fn turns(scan: &mut Scan<Self>) {
         bpf_loop(STEPS, turns as *mut c_void, (&raw mut *scan).cast(), 0);
-    }
-
-    #[inline(always)]
-    unsafe fn frames(scan: &mut Scan<Self>) {
-        bpf_loop(STEPS, frames as *mut c_void, (&raw mut *scan).cast(), 0);
     }
 
     #[inline(always)]

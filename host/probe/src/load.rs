@@ -5,7 +5,7 @@ mod refusal;
 use std::os::fd::AsFd as _;
 
 use aya::maps::{Map, MapData};
-use aya::programs::{Program, ProgramError, ProgramFd, SocketFilter};
+use aya::programs::{Program, ProgramError, ProgramFd};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 use owlk8s_ebpf_abi::{
@@ -110,7 +110,7 @@ pub(crate) fn load(options: &Options) -> Result<(Ebpf, Maps), ProbeError> {
 pub(crate) fn program<'a>(
     ebpf: &'a Ebpf,
     name: &'static str,
-) -> Result<&'a SocketFilter, ProbeError> {
+) -> Result<&'a aya::programs::SocketFilter, ProbeError> {
     let program = ebpf.program(name).ok_or_else(|| no_program(name))?;
     program
         .try_into()

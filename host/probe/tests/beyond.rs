@@ -321,6 +321,12 @@ fn namespace_of_an_ended_pod_is_let_go() {
         assert_eq!(see(&mut probe).hook, Hook::PodNamespace);
         drop(end);
         pod.join().unwrap();
+        // A thread that was joined may still be on its way out.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while place.path.exists() {
+            assert!(Instant::now() < deadline, "the thread is still there");
+            thread::yield_now();
+        }
         let changes = probe.reconcile(wanted()).unwrap();
         assert!(changes.refused[0].1.contains("it has ended"), "{changes:?}");
         // Nothing holds the namespace any more: the kernel removes it, and both ends of the veth with it.

@@ -177,7 +177,9 @@ fn nothing_of_an_earlier_reading_is_left_in_its_memory() {
     count(&probe, 4, key(5, 20, 1, 500), 1);
     let mut reading = probe.read(UnixNanos(1)).unwrap();
     // Each now stands where another stood, with other rows.
-    (0..2).for_each(|_| drop(probe.maps.free_rows.pop().unwrap()));
+    for _ in 0..2 {
+        probe.maps.free_rows.pop().unwrap();
+    }
     probe.detach(&"1".into()).unwrap();
     count(&probe, 3, key(5, 11, 1, 200), 2);
     probe.read_into(UnixNanos(2), &mut reading).unwrap();
