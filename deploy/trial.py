@@ -59,6 +59,8 @@ def find_runtime():
         sys.exit("neither runc nor crun is there: apt-get install runc")
     if not SECCOMP.is_file():
         sys.exit(f"{SECCOMP} is missing: apt-get install golang-github-containers-common")
+    if not ARCHIVE.is_file():
+        sys.exit(f"{ARCHIVE} is missing: cargo xtask image")
     return found[0]
 
 

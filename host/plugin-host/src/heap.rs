@@ -20,6 +20,22 @@ pub fn keep_heap_small() {
     }
 }
 
+/// The smallest page that there is; where they are larger, the kernel refuses what is said of less than one.
+const PAGE: usize = 4 << 10;
+
+/// Room in a buffer for so many bytes, most of which will be written: in the kernel's large pages where it has them. What goes
+/// back to the kernel is cleared page by page when it is next asked for, which takes longer than writing it.
+pub(crate) fn make_room(buffer: &mut Vec<u8>, bytes: usize) {
+    buffer.reserve_exact(bytes.saturating_sub(buffer.len()));
+    let room = buffer.as_mut_ptr_range().start;
+    let first = room.map_addr(|at| at.next_multiple_of(PAGE));
+    let whole = buffer.capacity().saturating_sub(first.addr() - room.addr()) / PAGE * PAGE;
+    // SAFETY: it is how the kernel is to back the buffer's own pages, and changes nothing in them. A kernel without large pages
+    // refuses, which is no loss.
+    let _advised =
+        unsafe { rustix::mm::madvise(first.cast(), whole, rustix::mm::Advice::LinuxHugepage) };
+}
+
 /// After a start, or a change of the configuration: what it needed is not needed any more by then.
 const SETTLED: Duration = Duration::from_secs(10);
 
@@ -68,4 +84,27 @@ unsafe extern "C" fn unmap(
         };
     }
     1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::make_room;
+
+    #[test]
+    fn room_is_made_around_what_is_there() {
+        for (len, bytes) in [
+            (0, 0),
+            (1, 1),
+            (100, 10),
+            (5_000, 5_001),
+            (1 << 20, 16 << 20),
+        ] {
+            let mut buffer: Vec<u8> = (0..len).map(|at| at as u8).collect();
+            make_room(&mut buffer, bytes);
+            assert!(buffer.capacity() >= bytes, "{len} {bytes}");
+            buffer.resize(buffer.capacity(), 7);
+            let kept = buffer[..len].iter().enumerate();
+            assert!(kept.into_iter().all(|(at, byte)| *byte == at as u8));
+        }
+    }
 }

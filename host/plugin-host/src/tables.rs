@@ -7,6 +7,7 @@ mod build;
 #[cfg(test)]
 pub(crate) mod fixtures;
 mod lend;
+mod list;
 mod replace;
 mod snapshot;
 mod verdict;
@@ -18,6 +19,7 @@ pub(crate) use build::LABEL;
 #[expect(unreachable_pub, reason = "generated code re-exports it")]
 pub use lend::Lent;
 pub(crate) use lend::add_to_linker;
+use list::List;
 
 use crate::bindings::snapshots as wit;
 
@@ -27,9 +29,9 @@ pub(crate) struct Tables {
     window: wit::Window,
     temporality: wit::Temporality,
     node: String,
-    targets: Arc<Vec<wit::Target>>,
-    totals: Arc<Vec<wit::Total>>,
-    rows: Arc<Vec<wit::Row>>,
+    targets: List<wit::Target>,
+    totals: List<wit::Total>,
+    rows: List<wit::Row>,
     grpc_rows: Arc<Vec<wit::GrpcRow>>,
     /// Rows that a filter dropped leave their buckets behind: nothing points to them.
     buckets: Arc<Vec<u64>>,

@@ -95,7 +95,10 @@ impl Groups {
                 ..Group::default()
             });
             if by != By::Service {
-                group.names.services.extend(target.services.iter().cloned());
+                group
+                    .names
+                    .services
+                    .extend(target.services().iter().map(str::to_owned));
             }
             group.add(&target);
         }
@@ -134,25 +137,25 @@ impl Groups {
 impl Names {
     fn of(by: By, target: &Target<'_>) -> Self {
         let names = Self {
-            namespace: target.namespace.clone(),
+            namespace: target.namespace().to_owned(),
             ..Self::default()
         };
         let alone = || Self {
-            pod: target.pod.clone(),
+            pod: target.pod().to_owned(),
             ..names.clone()
         };
         match by {
             By::Namespace => names,
-            By::Workload if target.workload_name.is_empty() => alone(),
+            By::Workload if target.workload_name().is_empty() => alone(),
             By::Workload => Self {
-                workload_kind: target.workload_kind.clone(),
-                workload_name: target.workload_name.clone(),
+                workload_kind: target.workload_kind().to_owned(),
+                workload_name: target.workload_name().to_owned(),
                 ..names
             },
-            By::Service => match target.services.first() {
+            By::Service => match target.services().first() {
                 None => alone(),
                 Some(service) => Self {
-                    services: [service.clone()].into(),
+                    services: [service.to_owned()].into(),
                     ..names
                 },
             },
@@ -375,15 +378,15 @@ impl Now {
     fn add(&mut self, target: &Target<'_>) {
         let rank = STATUSES
             .iter()
-            .position(|status| *status == target.status)
+            .position(|status| *status == target.status())
             .unwrap_or_default();
         let mut statuses = [0; 4];
         statuses[rank] = 1;
         self.plus(&Self {
-            since_unix_ns: target.since_unix_ns,
+            since_unix_ns: target.since_unix_ns(),
             in_flight: target.total().in_flight,
             statuses,
-            reason: target.reason.clone(),
+            reason: target.reason().to_owned(),
             blind: target.total().is_blind(),
         });
     }

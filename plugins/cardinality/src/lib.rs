@@ -64,7 +64,7 @@ impl Filter for Cardinality {
         memory.admit(config, snapshot);
         let mut tables = TablesBuilder::new(snapshot, snapshot.temporality());
         for target in snapshot.targets() {
-            tables.target(target.record().clone(), target.total().clone());
+            tables.target(target.record(), target.total().clone());
             let mut rest: BTreeMap<RowKey<'_>, Overflow> = BTreeMap::new();
             for row in target.rows() {
                 if memory.0.contains(&hash(&target, &row)) {
@@ -179,7 +179,7 @@ impl Memory {
 
 fn overflow_hash(target: &Target<'_>) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (&target.id, "overflow").hash(&mut hasher);
+    (target.id(), "overflow").hash(&mut hasher);
     hasher.finish()
 }
 
@@ -187,7 +187,7 @@ fn overflow_hash(target: &Target<'_>) -> u64 {
 fn hash(target: &Target<'_>, row: &Row<'_>) -> u64 {
     let mut hasher = DefaultHasher::new();
     let key = RowKey::of(row);
-    target.id.hash(&mut hasher);
+    target.id().hash(&mut hasher);
     (key.client, key.probe, key.status).hash(&mut hasher);
     (key.protocol, key.method).hash(&mut hasher);
     hasher.finish()

@@ -87,7 +87,7 @@ impl History {
         for target in snapshot.targets() {
             latency.add(&target.latency());
             let total = target.total();
-            let (key, now) = (key(&target.id), [total.requests, total.err5]);
+            let (key, now) = (key(target.id()), [total.requests, total.err5]);
             let place = match self.places.get(&key) {
                 Some(place) => *place as usize,
                 None => {

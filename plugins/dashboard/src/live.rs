@@ -26,8 +26,8 @@ struct Watched<'s> {
     pod: &'s str,
     namespace: &'s str,
     workload: String,
-    services: &'s [String],
-    ips: &'s [String],
+    services: Vec<&'s str>,
+    ips: Vec<&'s str>,
     status: &'static str,
     reason: &'s str,
     /// Its numbers are not available, and its zeros mean nothing.
@@ -89,18 +89,18 @@ impl<'s> Live<'s> {
 
 impl<'s> Watched<'s> {
     fn of(target: &Target<'s>) -> Self {
-        let (record, total) = (target.record(), target.total());
+        let total = target.total();
         Self {
-            id: &record.id,
-            pod: &record.pod,
-            namespace: &record.namespace,
+            id: target.id(),
+            pod: target.pod(),
+            namespace: target.namespace(),
             workload: target.workload(),
-            services: &record.services,
-            ips: &record.ips,
-            status: record.status.name(),
-            reason: &record.reason,
-            blind: record.reason.starts_with("blind:"),
-            since_ms: record.since_unix_ns / 1_000_000,
+            services: target.services().iter().collect(),
+            ips: target.ips().iter().collect(),
+            status: target.status().name(),
+            reason: target.reason(),
+            blind: target.reason().starts_with("blind:"),
+            since_ms: target.since_unix_ns() / 1_000_000,
             requests: total.requests,
             err4: total.err4,
             err5: total.err5,
@@ -129,12 +129,7 @@ impl<'s> Watched<'s> {
 fn past<'s>(history: &History, targets: &[Target<'s>]) -> Vec<Past<'s>> {
     let named: Vec<(u64, &'s str)> = targets
         .iter()
-        .map(|target| {
-            (
-                history::key(&target.record().id),
-                target.record().id.as_str(),
-            )
-        })
+        .map(|target| (history::key(target.id()), target.id()))
         .collect();
     let of = |window: &history::Window| Past {
         end_ms: window.end_ms,

@@ -48,9 +48,9 @@ impl Filter for DropIdle {
             .targets()
             .filter(|target| match config.without_requests {
                 Since::Window => {
-                    target.total().in_flight > 0 || now.seen(&target.id) > before.seen(&target.id)
+                    target.total().in_flight > 0 || now.seen(target.id()) > before.seen(target.id())
                 }
-                Since::Ever => now.seen(&target.id) > 0,
+                Since::Ever => now.seen(target.id()) > 0,
             });
         let verdict = Verdict::keep_targets(keep.map(|target| target.index()));
         state::set(&now.to_bytes())?;

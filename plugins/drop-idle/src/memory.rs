@@ -35,9 +35,9 @@ impl Memory {
             let seen = target.total().seen;
             let all = match snapshot.temporality() {
                 Temporality::Cumulative => seen,
-                Temporality::Delta => self.seen(&target.id) + seen,
+                Temporality::Delta => self.seen(target.id()) + seen,
             };
-            (key(&target.id), all)
+            (key(target.id()), all)
         });
         Self(seen.collect())
     }

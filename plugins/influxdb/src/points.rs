@@ -149,16 +149,15 @@ fn tags<'t>(
     target: &Target<'t>,
     service: &'t str,
 ) -> impl Iterator<Item = (&'t str, &'t str)> {
-    let record = target.record();
     let seed = [
-        ("namespace", record.namespace.as_str()),
-        ("podname", record.pod.as_str()),
-        ("owner", record.workload_name.as_str()),
+        ("namespace", target.namespace()),
+        ("podname", target.pod()),
+        ("owner", target.workload_name()),
         ("service", service),
     ];
     let more = [
-        ("node", record.node.as_str()),
-        ("owner_kind", record.workload_kind.as_str()),
+        ("node", target.node()),
+        ("owner_kind", target.workload_kind()),
     ];
     let more = more.into_iter().filter(|_| config.fields == Fields::All);
     let own = config
@@ -170,7 +169,7 @@ fn tags<'t>(
 
 fn service(config: &Config, target: &Target<'_>) -> String {
     match config.services {
-        Services::First => target.services.first().cloned().unwrap_or_default(),
-        Services::All => target.services.join(","),
+        Services::First => target.services().first().unwrap_or_default().to_owned(),
+        Services::All => target.services().join(","),
     }
 }

@@ -63,11 +63,11 @@ impl<'s> Line<'s> {
         let total = target.total();
         Self {
             timestamp,
-            podip: first(&target.ips),
-            owner: &target.workload_name,
-            podname: &target.pod,
-            namespace: &target.namespace,
-            service: first(&target.services),
+            podip: target.ips().first().unwrap_or_default(),
+            owner: target.workload_name(),
+            podname: target.pod(),
+            namespace: target.namespace(),
+            service: target.services().first().unwrap_or_default(),
             metrics: Metrics {
                 requests: total.requests,
                 err4: total.err4,
@@ -76,10 +76,6 @@ impl<'s> Line<'s> {
             },
         }
     }
-}
-
-fn first(list: &[String]) -> &str {
-    list.first().map_or("", String::as_str)
 }
 
 #[cfg(test)]

@@ -62,7 +62,7 @@ impl Interval {
         let window = snapshot.window();
         let (start, temporality) = match snapshot.temporality() {
             Temporality::Delta => (window.start_unix_ns, DELTA),
-            Temporality::Cumulative => (target.since_unix_ns, CUMULATIVE),
+            Temporality::Cumulative => (target.since_unix_ns(), CUMULATIVE),
         };
         Self {
             start,
@@ -259,7 +259,7 @@ fn gauges(interval: &Interval, target: &Target<'_>) -> [Metric; 4] {
             statuses
                 .map(|status| {
                     let attributes = vec![KeyValue::string("status", status.name())];
-                    interval.integer(attributes, u64::from(status == target.status))
+                    interval.integer(attributes, u64::from(status == target.status()))
                 })
                 .into(),
         ),

@@ -1,7 +1,7 @@
 //! What is measured: a pod, in the attributes of OpenTelemetry's conventions for Kubernetes.
 //! <https://opentelemetry.io/docs/specs/semconv/resource/k8s/>
 
-use owlk8s_plugin::{Result, Snapshot, Target};
+use owlk8s_plugin::{Result, Snapshot, Target, Texts};
 
 use crate::Config;
 use crate::proto::{KeyValue, Resource};
@@ -32,29 +32,35 @@ pub(crate) fn labels(config: &Config, snapshot: &Snapshot<'_>) -> Result<Vec<Lab
 /// `service.name` is the first of these that is known: the workload's name, the service's, the pod's, the namespace's.
 /// `service.instance.id` is the target's id, which no other has.
 pub(crate) fn of(labels: &[Label], target: &Target<'_>) -> Resource {
-    let service = target.services.first().map_or("", String::as_str);
+    let service = target.services().first().unwrap_or_default();
     let names = [
-        target.workload_name.as_str(),
+        target.workload_name(),
         service,
-        &target.pod,
-        &target.namespace,
+        target.pod(),
+        target.namespace(),
     ];
     let service_name = names.into_iter().find(|name| !name.is_empty());
-    let first = |list: &[String]| list.first().cloned().unwrap_or_default();
+    let first = |texts: Texts<'_>| texts.first().unwrap_or_default().to_owned();
     let mut attributes = vec![
         (
             "service.name".to_owned(),
             service_name.unwrap_or_default().to_owned(),
         ),
-        ("service.namespace".to_owned(), target.namespace.clone()),
-        ("service.instance.id".to_owned(), target.id.clone()),
-        ("k8s.namespace.name".to_owned(), target.namespace.clone()),
-        ("k8s.pod.name".to_owned(), target.pod.clone()),
-        ("k8s.pod.uid".to_owned(), target.uid.clone()),
-        ("k8s.pod.ip".to_owned(), first(&target.ips)),
-        ("k8s.node.name".to_owned(), target.node.clone()),
-        ("k8s.service.name".to_owned(), first(&target.services)),
-        (workload_key(target), target.workload_name.clone()),
+        (
+            "service.namespace".to_owned(),
+            target.namespace().to_owned(),
+        ),
+        ("service.instance.id".to_owned(), target.id().to_owned()),
+        (
+            "k8s.namespace.name".to_owned(),
+            target.namespace().to_owned(),
+        ),
+        ("k8s.pod.name".to_owned(), target.pod().to_owned()),
+        ("k8s.pod.uid".to_owned(), target.uid().to_owned()),
+        ("k8s.pod.ip".to_owned(), first(target.ips())),
+        ("k8s.node.name".to_owned(), target.node().to_owned()),
+        ("k8s.service.name".to_owned(), first(target.services())),
+        (workload_key(target), target.workload_name().to_owned()),
     ];
     let of_labels = labels
         .iter()
@@ -71,7 +77,7 @@ pub(crate) fn of(labels: &[Label], target: &Target<'_>) -> Resource {
 
 /// The conventions know some kinds by name.
 fn workload_key(target: &Target<'_>) -> String {
-    match target.workload_kind.as_str() {
+    match target.workload_kind() {
         kind @ ("Deployment"
         | "StatefulSet"
         | "DaemonSet"

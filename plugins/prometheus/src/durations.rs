@@ -34,20 +34,21 @@ fn write(
     targets: &[Labelled<'_>],
     wanted: impl Fn(&Row<'_>) -> bool,
 ) {
+    let mut series = family.labels();
     for Labelled { target, labels } in targets {
         let rows =
             Target::rows(target).filter(|row| wanted(row) && (config.include_probes || !row.probe));
         for (exchange, durations) in exchanges(rows) {
-            let labels = labels
-                .clone()
-                .with("http_request_method", exchange.method)
-                .with_code("http_response_status_code", exchange.status)
-                .with("network_protocol_version", exchange.version);
+            series
+                .begin(labels)
+                .push("http_request_method", exchange.method)
+                .push_code("http_response_status_code", exchange.status)
+                .push("network_protocol_version", exchange.version);
             family.histogram(
-                &labels,
+                &series,
                 buckets,
                 config.native_histograms,
-                target.since_unix_ns,
+                target.since_unix_ns(),
                 &durations,
             );
         }

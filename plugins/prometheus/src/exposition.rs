@@ -22,7 +22,9 @@ pub(crate) use labels::Labels;
 pub(crate) use protobuf::Histogram;
 
 /// How many bytes wait for the compressor or the host.
-const CHUNK: usize = 64 << 10;
+const CHUNK: usize = 48 << 10;
+/// Room for the series that goes beyond it, mostly.
+const BEYOND: usize = 16 << 10;
 
 /// What a family's samples mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,14 +60,15 @@ pub(crate) enum Value {
 /// The classic buckets of a page's histograms.
 pub(crate) struct Buckets {
     bounds: Bounds,
-    /// What the label `le` says of each in text.
-    le: Vec<String>,
+    /// What a line of text says of each, and of the last.
+    le: Vec<text::Padded<24>>,
+    infinite: text::Padded<24>,
 }
 
 /// The samples of one family.
 pub(crate) struct Family<'e> {
     page: &'e mut Exposition,
-    name: &'static str,
+    starts: text::Starts,
     kind: Kind,
 }
 
@@ -73,7 +76,7 @@ impl Exposition {
     pub(crate) fn new(format: Format, gzip: bool) -> Self {
         Self {
             format,
-            bytes: Vec::new(),
+            bytes: Vec::with_capacity(CHUNK + BEYOND),
             gzip: gzip.then(|| GzEncoder::new(Vec::new(), Compression::fast())),
             open: None,
         }
@@ -90,8 +93,9 @@ impl Exposition {
             bounds: Bounds::new(seconds),
             le: seconds
                 .iter()
-                .map(|bound| text::bound(self.format, *bound))
+                .map(|bound| text::le(self.format, *bound))
                 .collect(),
+            infinite: text::le(self.format, f64::INFINITY),
         }
     }
 
@@ -105,7 +109,7 @@ impl Exposition {
         }
         Family {
             page: self,
-            name,
+            starts: text::Starts::of(name),
             kind,
         }
     }
@@ -147,10 +151,15 @@ impl Exposition {
 }
 
 impl Family<'_> {
+    /// No labels yet.
+    pub(crate) fn labels(&self) -> Labels {
+        self.page.labels()
+    }
+
     pub(crate) fn sample(&mut self, labels: &Labels, value: Value) {
         match &mut self.page.open {
             Some(open) => open.sample(self.kind, labels, value),
-            None => text::line(&mut self.page.bytes, self.name, labels, value),
+            None => text::line(&mut self.page.bytes, &self.starts, labels, value),
         }
         self.page.spill();
     }
@@ -167,7 +176,7 @@ impl Family<'_> {
         let Exposition { open, bytes, .. } = &mut *self.page;
         match open {
             Some(open) => open.histogram(labels, &buckets.bounds, native, since_unix_ns, durations),
-            None => text::histogram(bytes, self.name, labels, buckets, durations),
+            None => text::histogram(bytes, &self.starts, labels, buckets, durations),
         }
         self.page.spill();
     }

@@ -6,7 +6,7 @@ use std::hash::{BuildHasherDefault, DefaultHasher};
 use owlk8s_plugin::{Snapshot, Target};
 
 use crate::Services;
-use crate::exposition::Labels;
+use crate::exposition::{Exposition, Labels};
 
 /// A target with the labels of all its series.
 pub(crate) struct Labelled<'s> {
@@ -20,18 +20,23 @@ pub(crate) struct Labelled<'s> {
 /// and its successor of the same name do for a moment: a page must not hold a series twice, so such
 /// targets get `k8s_pod_uid` too (the target's id, outside Kubernetes).
 pub(crate) fn targets<'s>(
-    none: &Labels,
+    page: &Exposition,
     services: Services,
     snapshot: &'s Snapshot<'_>,
 ) -> Vec<Labelled<'s>> {
-    let labelled = |target| Labelled {
-        labels: name(none.clone(), services, &target),
-        target,
+    // Copied from here they take the memory that they need, and no more.
+    let mut labels = page.labels();
+    let labelled = |target| {
+        name(&mut labels, services, &target);
+        Labelled {
+            labels: labels.clone(),
+            target,
+        }
     };
     let mut targets: Vec<_> = snapshot.targets().map(labelled).collect();
     for twin in twins(&targets) {
         let Labelled { target, labels } = &mut targets[twin];
-        *labels = labels.clone().with("k8s_pod_uid", &target.id);
+        labels.push("k8s_pod_uid", target.id());
     }
     targets
 }
@@ -39,7 +44,8 @@ pub(crate) fn targets<'s>(
 /// Which of them agree in their labels with another.
 fn twins(targets: &[Labelled<'_>]) -> BTreeSet<usize> {
     // Hashed alike each time: a guest is given no randomness. Sorted they would be compared byte by byte, ten times each.
-    let mut known = HashMap::<_, _, BuildHasherDefault<DefaultHasher>>::default();
+    let alike = BuildHasherDefault::<DefaultHasher>::default();
+    let mut known = HashMap::with_capacity_and_hasher(targets.len(), alike);
     let mut twins = BTreeSet::new();
     for (index, target) in targets.iter().enumerate() {
         let first = *known.entry(target.labels.bytes()).or_insert(index);
@@ -50,18 +56,20 @@ fn twins(targets: &[Labelled<'_>]) -> BTreeSet<usize> {
     twins
 }
 
-fn name(none: Labels, services: Services, target: &Target<'_>) -> Labels {
+fn name(labels: &mut Labels, services: Services, target: &Target<'_>) {
     let all;
     let service = match services {
-        Services::First => target.services.first().map_or("", String::as_str),
+        Services::First => target.services().first().unwrap_or_default(),
         Services::All => {
-            all = target.services.join(",");
+            all = target.services().join(",");
             &all
         }
     };
-    none.with("k8s_namespace_name", &target.namespace)
-        .with("k8s_pod_name", &target.pod)
-        .with("k8s_workload_kind", &target.workload_kind)
-        .with("k8s_workload_name", &target.workload_name)
-        .with("k8s_service_name", service)
+    labels
+        .clear()
+        .push("k8s_namespace_name", target.namespace())
+        .push("k8s_pod_name", target.pod())
+        .push("k8s_workload_kind", target.workload_kind())
+        .push("k8s_workload_name", target.workload_name())
+        .push("k8s_service_name", service);
 }

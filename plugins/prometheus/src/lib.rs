@@ -157,7 +157,7 @@ fn expose(mut page: Exposition, config: &Config, snapshot: &Snapshot<'_>) -> Res
             "Prometheus needs counts since discovery: set the sink's `mode` to \"latest\"".into(),
         );
     }
-    let targets = labels::targets(&page.labels(), config.services, snapshot);
+    let targets = labels::targets(&page, config.services, snapshot);
     targets::expose_agent(&mut page, snapshot);
     durations::expose(&mut page, config, &targets);
     targets::expose(&mut page, snapshot, &targets);

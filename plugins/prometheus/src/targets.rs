@@ -53,11 +53,11 @@ const TOTALS: [TotalFamily; 6] = [
 /// series: in this family they would become those of all that is on the page.
 /// <https://opentelemetry.io/docs/specs/otel/compatibility/prometheus_and_openmetrics/#resource-attributes-1>
 pub(crate) fn expose_agent(page: &mut Exposition, snapshot: &Snapshot<'_>) {
-    let labels = page
-        .labels()
-        .with("service_name", "owlk8s")
-        .with("service_version", env!("CARGO_PKG_VERSION"))
-        .with("k8s_node_name", snapshot.node());
+    let mut labels = page.labels();
+    labels
+        .push("service_name", "owlk8s")
+        .push("service_version", env!("CARGO_PKG_VERSION"))
+        .push("k8s_node_name", snapshot.node());
     page.family("target_info", Kind::Info, "What is scraped; always 1.")
         .sample(&labels, Value::Integer(1));
 }
@@ -84,12 +84,11 @@ pub(crate) fn expose(page: &mut Exposition, snapshot: &Snapshot<'_>, targets: &[
 fn expose_losses(page: &mut Exposition, targets: &[Labelled<'_>]) {
     let help = "HTTP requests that were seen and could not be counted, by reason.";
     let mut family = page.family("owlk8s_requests_lost_total", Kind::Counter, help);
+    let mut series = family.labels();
     for Labelled { target, labels } in targets {
         for loss in &target.total().losses {
-            family.sample(
-                &labels.clone().with("reason", &loss.name),
-                Value::Integer(loss.count),
-            );
+            series.begin(labels).push("reason", &loss.name);
+            family.sample(&series, Value::Integer(loss.count));
         }
     }
 }
@@ -97,14 +96,15 @@ fn expose_losses(page: &mut Exposition, targets: &[Labelled<'_>]) {
 fn expose_grpc(page: &mut Exposition, targets: &[Labelled<'_>]) {
     let help = "gRPC calls that ended, by status code and by who asked.";
     let mut family = page.family("owlk8s_grpc_calls_total", Kind::Counter, help);
+    let mut series = family.labels();
     for Labelled { target, labels } in targets {
         for row in target.grpc_rows() {
             let side = if row.client { "client" } else { "server" };
-            let labels = labels
-                .clone()
-                .with_code("rpc_grpc_status_code", row.status)
-                .with("side", side);
-            family.sample(&labels, Value::Integer(row.count));
+            series
+                .begin(labels)
+                .push_code("rpc_grpc_status_code", row.status)
+                .push("side", side);
+            family.sample(&series, Value::Integer(row.count));
         }
     }
 }
@@ -116,6 +116,7 @@ fn expose_status(page: &mut Exposition, targets: &[Labelled<'_>]) {
         Kind::Gauge,
         "How it stands with a target; 1 for its status.",
     );
+    let mut series = family.labels();
     for Labelled { target, labels } in targets {
         for status in [
             Status::Active,
@@ -123,19 +124,22 @@ fn expose_status(page: &mut Exposition, targets: &[Labelled<'_>]) {
             Status::Degraded,
             Status::Failed,
         ] {
-            let labels = labels.clone().with("status", status.name());
-            family.sample(&labels, Value::Integer(u64::from(status == target.status)));
+            series.begin(labels).push("status", status.name());
+            family.sample(
+                &series,
+                Value::Integer(u64::from(status == target.status())),
+            );
         }
     }
     let help = "Further names of a target; always 1.";
     let mut family = page.family("owlk8s_target_info", Kind::Info, help);
     for Labelled { target, labels } in targets {
-        let labels = labels
-            .clone()
-            .with("id", &target.id)
-            .with("ips", &target.ips.join(","))
-            .with("services", &target.services.join(","))
-            .with("k8s_node_name", &target.node);
-        family.sample(&labels, Value::Integer(1));
+        series
+            .begin(labels)
+            .push("id", target.id())
+            .push("ips", &target.ips().join(","))
+            .push("services", &target.services().join(","))
+            .push("k8s_node_name", target.node());
+        family.sample(&series, Value::Integer(1));
     }
 }

@@ -36,13 +36,14 @@ pub mod testing;
 pub use bindings::types::{Outcome, Payload, Rename, Request, Response, Verdict};
 pub use histogram::{Bounds, Histogram};
 pub use plugin::{Exporter, Filter, Formatter, Responder, Result};
-pub use snapshot::{GrpcRow, Row, Snapshot, Source, Target};
+pub use snapshot::{GrpcRow, Row, Snapshot, Source, Target, Texts};
 pub use tables::{RowKey, TablesBuilder};
 
 /// The records of the interface, as the host sends them.
 pub mod records {
     pub use crate::bindings::snapshots::{
-        Column, GrpcRow, Latency, Loss, Row, Status, Tables, Target, Temporality, Total, Window,
+        Column, GrpcRow, Latency, Loss, Row, RowColumns, Status, Tables, Target, TargetColumns,
+        TargetLoss, Temporality, Total, TotalColumns, Window,
     };
 }
 

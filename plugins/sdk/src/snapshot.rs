@@ -3,8 +3,10 @@
 //! The host owns the numbers. Each part is fetched when it is first asked for and kept for the
 //! window, so a plugin that needs totals only never pays for rows.
 
+mod columns;
+
 use std::cell::OnceCell;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::time::Duration;
 
 use crate::bindings::snapshots;
@@ -20,9 +22,9 @@ pub trait Source {
     fn window(&self) -> records::Window;
     fn temporality(&self) -> records::Temporality;
     fn node(&self) -> String;
-    fn targets(&self) -> Vec<records::Target>;
-    fn totals(&self) -> Vec<records::Total>;
-    fn rows(&self) -> Vec<records::Row>;
+    fn target_columns(&self) -> records::TargetColumns;
+    fn total_columns(&self) -> records::TotalColumns;
+    fn row_columns(&self) -> records::RowColumns;
     fn grpc_rows(&self) -> Vec<records::GrpcRow>;
     fn latency(&self) -> records::Latency;
     fn protocols(&self) -> Vec<String>;
@@ -35,21 +37,29 @@ pub trait Source {
 pub struct Snapshot<'s> {
     source: &'s dyn Source,
     node: OnceCell<String>,
-    targets: OnceCell<Vec<records::Target>>,
+    targets: OnceCell<records::TargetColumns>,
     totals: OnceCell<Vec<records::Total>>,
-    rows: OnceCell<Vec<records::Row>>,
+    rows: OnceCell<records::RowColumns>,
     grpc_rows: OnceCell<Vec<records::GrpcRow>>,
     latency: OnceCell<records::Latency>,
     protocols: OnceCell<Vec<String>>,
     methods: OnceCell<Vec<String>>,
 }
 
-/// One target with its numbers; the fields of [`records::Target`] are its own.
+/// One target with its numbers. What each part means is said of the fields of [`records::Target`].
 #[derive(Clone, Copy)]
 pub struct Target<'s> {
     snapshot: &'s Snapshot<'s>,
     index: u32,
-    record: &'s records::Target,
+    columns: &'s records::TargetColumns,
+}
+
+/// The services of a target, or its addresses.
+#[derive(Clone, Copy)]
+pub struct Texts<'s> {
+    columns: &'s records::TargetColumns,
+    begin: u32,
+    len: u32,
 }
 
 /// Answered requests of one target that agree in all dimensions; the fields of [`records::Row`] are
@@ -58,7 +68,7 @@ pub struct Target<'s> {
 pub struct Row<'s> {
     snapshot: &'s Snapshot<'s>,
     index: u32,
-    record: &'s records::Row,
+    record: records::Row,
 }
 
 /// gRPC calls of one target that ended with one status.
@@ -97,24 +107,17 @@ impl<'s> Snapshot<'s> {
 
     /// All targets.
     pub fn targets(&self) -> impl ExactSizeIterator<Item = Target<'_>> {
-        let records = self.targets.get_or_init(|| self.source.targets());
-        records.iter().enumerate().map(|(index, record)| Target {
+        let columns = self.targets.get_or_init(|| self.source.target_columns());
+        (0..columns.before.len()).map(move |index| Target {
             snapshot: self,
             index: index as u32,
-            record,
+            columns,
         })
     }
 
     /// All rows, sorted by target.
     pub fn rows(&self) -> impl ExactSizeIterator<Item = Row<'_>> {
-        self.row_records()
-            .iter()
-            .enumerate()
-            .map(|(index, record)| Row {
-                snapshot: self,
-                index: index as u32,
-                record,
-            })
+        self.rows_from(0..self.row_columns().target.len())
     }
 
     /// A further column by target index, such as `label:team`; none where the sink was not granted
@@ -133,8 +136,17 @@ impl<'s> Snapshot<'s> {
         self.protocols.get_or_init(|| self.source.protocols())
     }
 
-    fn row_records(&self) -> &[records::Row] {
-        self.rows.get_or_init(|| self.source.rows())
+    fn row_columns(&self) -> &records::RowColumns {
+        self.rows.get_or_init(|| self.source.row_columns())
+    }
+
+    fn rows_from(&self, indexes: Range<usize>) -> impl ExactSizeIterator<Item = Row<'_>> {
+        let columns = self.row_columns();
+        indexes.map(move |index| Row {
+            snapshot: self,
+            index: index as u32,
+            record: columns::row(columns, index),
+        })
     }
 
     fn latency(&self) -> &records::Latency {
@@ -143,9 +155,103 @@ impl<'s> Snapshot<'s> {
 }
 
 impl<'s> Target<'s> {
-    /// The record itself, for borrows that outlive this view of it.
-    pub fn record(&self) -> &'s records::Target {
-        self.record
+    /// Stable for the target's life: the pod's uid, or `namespace/pod` where there is none.
+    pub fn id(&self) -> &'s str {
+        self.text(0)
+    }
+
+    /// Kubernetes pod name.
+    pub fn pod(&self) -> &'s str {
+        self.text(1)
+    }
+
+    /// Kubernetes pod uid; empty outside Kubernetes.
+    pub fn uid(&self) -> &'s str {
+        self.text(2)
+    }
+
+    /// Kubernetes namespace; empty where there is none.
+    pub fn namespace(&self) -> &'s str {
+        self.text(3)
+    }
+
+    /// Name of the node.
+    pub fn node(&self) -> &'s str {
+        self.text(4)
+    }
+
+    /// `Deployment`, `StatefulSet`, `DaemonSet`, ...; empty when not known.
+    pub fn workload_kind(&self) -> &'s str {
+        self.text(5)
+    }
+
+    /// Name of the workload; empty when not known.
+    pub fn workload_name(&self) -> &'s str {
+        self.text(6)
+    }
+
+    /// Why, when the status is not `active`; one sentence.
+    pub fn reason(&self) -> &'s str {
+        self.text(7)
+    }
+
+    /// All services that select it, sorted.
+    pub fn services(&self) -> Texts<'s> {
+        Texts {
+            columns: self.columns,
+            begin: self.columns.before[self.index as usize] + OWN_TEXTS,
+            len: self.columns.services[self.index as usize],
+        }
+    }
+
+    /// Its addresses in text form, IPv4 first.
+    pub fn ips(&self) -> Texts<'s> {
+        let services = self.services();
+        Texts {
+            begin: services.begin + services.len,
+            len: self.columns.ips[self.index as usize],
+            ..services
+        }
+    }
+
+    /// Unix time, nanoseconds: when its cumulative counts began, which is its discovery.
+    pub fn since_unix_ns(&self) -> u64 {
+        self.columns.since_unix_ns[self.index as usize]
+    }
+
+    /// How it stands.
+    pub fn status(&self) -> records::Status {
+        self.columns.status[self.index as usize]
+    }
+
+    /// `shop/cart-0`, or the pod's name alone where there is no namespace.
+    pub fn full_name(&self) -> String {
+        match (self.namespace(), self.pod()) {
+            ("", pod) => pod.to_owned(),
+            (namespace, pod) => format!("{namespace}/{pod}"),
+        }
+    }
+
+    /// All of it, for tables of a filter's own making.
+    pub fn record(&self) -> records::Target {
+        records::Target {
+            id: self.id().to_owned(),
+            pod: self.pod().to_owned(),
+            uid: self.uid().to_owned(),
+            namespace: self.namespace().to_owned(),
+            node: self.node().to_owned(),
+            workload_kind: self.workload_kind().to_owned(),
+            workload_name: self.workload_name().to_owned(),
+            services: self.services().iter().map(str::to_owned).collect(),
+            ips: self.ips().iter().map(str::to_owned).collect(),
+            since_unix_ns: self.since_unix_ns(),
+            status: self.status(),
+            reason: self.reason().to_owned(),
+        }
+    }
+
+    fn text(&self, nth: u32) -> &'s str {
+        text(self.columns, self.columns.before[self.index as usize] + nth)
     }
 
     /// Index of the target, as [`Verdict`](crate::Verdict) and [`Snapshot::column`] use it.
@@ -158,22 +264,15 @@ impl<'s> Target<'s> {
         &self
             .snapshot
             .totals
-            .get_or_init(|| self.snapshot.source.totals())[self.index as usize]
+            .get_or_init(|| columns::totals(self.snapshot.source.total_columns()))
+            [self.index as usize]
     }
 
     /// Its rows: requests that it answered, requests that it sent (`client`) and kubelet probes
     /// (`probe`), by protocol, method and status.
     pub fn rows(&self) -> impl ExactSizeIterator<Item = Row<'s>> + use<'s> {
-        let (snapshot, all) = (self.snapshot, self.snapshot.row_records());
-        let (start, end) = range(all, self.index, |row| row.target);
-        all[start..end]
-            .iter()
-            .enumerate()
-            .map(move |(index, record)| Row {
-                snapshot,
-                index: (start + index) as u32,
-                record,
-            })
+        let all = &self.snapshot.row_columns().target;
+        self.snapshot.rows_from(range(all, self.index, |of| *of))
     }
 
     /// Its gRPC calls by `grpc-status`.
@@ -182,8 +281,7 @@ impl<'s> Target<'s> {
             .snapshot
             .grpc_rows
             .get_or_init(|| self.snapshot.source.grpc_rows());
-        let (start, end) = range(all, self.index, |row| row.target);
-        &all[start..end]
+        &all[range(all, self.index, |row| row.target)]
     }
 
     /// Durations of all requests that it answered, kubelet probes left out.
@@ -197,10 +295,51 @@ impl<'s> Target<'s> {
 
     /// `Deployment/cart`, or nothing where the workload is not known.
     pub fn workload(&self) -> String {
-        match (self.workload_kind.as_str(), self.workload_name.as_str()) {
+        match (self.workload_kind(), self.workload_name()) {
             ("", name) => name.to_owned(),
             (kind, name) => format!("{kind}/{name}"),
         }
+    }
+}
+
+/// How many texts a target has before its services.
+const OWN_TEXTS: u32 = 8;
+
+fn text(columns: &records::TargetColumns, nth: u32) -> &str {
+    let nth = nth as usize;
+    let begin = nth.checked_sub(1).map_or(0, |before| columns.ends[before]);
+    &columns.texts[begin as usize..columns.ends[nth] as usize]
+}
+
+impl<'s> Texts<'s> {
+    /// How many.
+    pub fn len(self) -> usize {
+        self.len as usize
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(self) -> bool {
+        self.len == 0
+    }
+
+    /// The first.
+    pub fn first(self) -> Option<&'s str> {
+        self.iter().next()
+    }
+
+    /// Each in turn.
+    pub fn iter(self) -> impl Iterator<Item = &'s str> {
+        (self.begin..self.begin + self.len).map(move |nth| text(self.columns, nth))
+    }
+
+    /// All, with `separator` between them.
+    pub fn join(self, separator: &str) -> String {
+        let mut joined = self.first().unwrap_or_default().to_owned();
+        for text in self.iter().skip(1) {
+            joined.push_str(separator);
+            joined.push_str(text);
+        }
+        joined
     }
 }
 
@@ -243,36 +382,17 @@ impl<'s> Row<'s> {
 }
 
 /// Where `target`'s part of a list sorted by target begins and ends.
-fn range<T>(sorted: &[T], target: u32, of: impl Fn(&T) -> u32) -> (usize, usize) {
+fn range<T>(sorted: &[T], target: u32, of: impl Fn(&T) -> u32) -> Range<usize> {
     let start = sorted.partition_point(|row| of(row) < target);
     let end = start + sorted[start..].partition_point(|row| of(row) == target);
-    (start, end)
-}
-
-impl Deref for Target<'_> {
-    type Target = records::Target;
-
-    fn deref(&self) -> &records::Target {
-        self.record
-    }
+    start..end
 }
 
 impl Deref for Row<'_> {
     type Target = records::Row;
 
     fn deref(&self) -> &records::Row {
-        self.record
-    }
-}
-
-impl records::Target {
-    /// `shop/cart-0`, or the pod's name alone where there is no namespace.
-    pub fn full_name(&self) -> String {
-        if self.namespace.is_empty() {
-            self.pod.clone()
-        } else {
-            format!("{}/{}", self.namespace, self.pod)
-        }
+        &self.record
     }
 }
 
@@ -386,14 +506,14 @@ impl Source for snapshots::Snapshot {
     fn node(&self) -> String {
         self.node()
     }
-    fn targets(&self) -> Vec<records::Target> {
-        self.targets()
+    fn target_columns(&self) -> records::TargetColumns {
+        self.target_columns()
     }
-    fn totals(&self) -> Vec<records::Total> {
-        self.totals()
+    fn total_columns(&self) -> records::TotalColumns {
+        self.total_columns()
     }
-    fn rows(&self) -> Vec<records::Row> {
-        self.rows()
+    fn row_columns(&self) -> records::RowColumns {
+        self.row_columns()
     }
     fn grpc_rows(&self) -> Vec<records::GrpcRow> {
         self.grpc_rows()
@@ -412,5 +532,87 @@ impl Source for snapshots::Snapshot {
     }
     fn columns(&self) -> Vec<String> {
         self.columns()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Snapshot, Texts};
+    use crate::testing::SnapshotData;
+
+    fn data() -> SnapshotData {
+        SnapshotData::from_json(
+            r#"{
+            "node": "worker-1",
+            "window": {"start": 0, "end": 10, "sequence": 1, "merged": 1},
+            "temporality": "cumulative",
+            "targets": [
+                {"id": "a", "pod": "", "namespace": "", "status": "failed", "reason": "größer",
+                 "services": [], "ips": [], "totals": {}},
+                {"id": "b", "pod": "cart-0", "uid": "b", "namespace": "shop", "status": "active", "since": 7,
+                 "workload": {"kind": "StatefulSet", "name": "cart"}, "services": ["cart", "store"],
+                 "ips": ["10.0.0.1", "fd00::1"],
+                 "totals": {"requests": 4, "seen": 7, "losses": {"late": 3}},
+                 "rows": [
+                    {"direction": "client", "protocol": "http/2", "method": "GET", "status": 200, "count": 1,
+                     "latency": {"offset": 0, "counts": [1]}},
+                    {"direction": "server", "probe": true, "protocol": "http/1.1", "method": "PUT", "status": 404,
+                     "count": 3, "latency": {"offset": 2, "counts": [1, 2]}}]}
+            ]}"#,
+        )
+        .unwrap()
+    }
+
+    fn all(texts: Texts<'_>) -> Vec<&str> {
+        texts.iter().collect()
+    }
+
+    #[test]
+    fn each_target_has_its_own_texts() {
+        let data = data();
+        let snapshot = Snapshot::new(&data);
+        let targets: Vec<_> = snapshot.targets().collect();
+        let [first, second] = targets.as_slice() else {
+            panic!("{} targets", targets.len());
+        };
+        assert_eq!(
+            (first.id(), first.pod(), first.reason()),
+            ("a", "", "größer")
+        );
+        assert_eq!((first.services().first(), first.ips().len()), (None, 0));
+        assert_eq!(first.services().join(","), "");
+        assert_eq!(
+            (second.id(), second.uid(), second.node()),
+            ("b", "b", "worker-1")
+        );
+        assert_eq!(second.full_name(), "shop/cart-0");
+        assert_eq!(second.workload(), "StatefulSet/cart");
+        assert_eq!(second.since_unix_ns(), 7);
+        assert_eq!(all(second.services()), ["cart", "store"]);
+        assert_eq!(second.ips().join(" "), "10.0.0.1 fd00::1");
+        assert!(!second.ips().is_empty());
+        assert_eq!([first.record(), second.record()], data.targets[..]);
+    }
+
+    #[test]
+    fn rows_and_totals_are_those_of_the_records() {
+        let data = data();
+        let snapshot = Snapshot::new(&data);
+        let rows: Vec<_> = snapshot.rows().map(|row| *row).collect();
+        assert_eq!(rows, data.rows);
+        let targets: Vec<_> = snapshot.targets().collect();
+        let totals: Vec<_> = targets
+            .iter()
+            .map(|target| target.total().clone())
+            .collect();
+        assert_eq!(totals, data.totals);
+        assert_eq!(totals[1].lost(), 3);
+        let of_each: Vec<usize> = targets.iter().map(|target| target.rows().len()).collect();
+        assert_eq!(of_each, [0, 2]);
+        let last = targets[1].rows().last().unwrap();
+        assert_eq!(
+            (last.index(), last.method(), last.latency().counts),
+            (1, "PUT", vec![1, 2])
+        );
     }
 }

@@ -16,7 +16,7 @@ use crate::{Histogram, Row, Snapshot, records};
 ///     snapshot.targets().for_each(|target| total.add(target.total()));
 ///     if let Some(first) = snapshot.targets().next() {
 ///         tables.target(owlk8s_plugin::records::Target {
-///             id: "node".to_owned(), pod: snapshot.node().to_owned(), ..first.record().clone()
+///             id: "node".to_owned(), pod: snapshot.node().to_owned(), ..first.record()
 ///         }, total);
 ///     }
 ///     Verdict::replace(tables.finish())

@@ -14,6 +14,7 @@
 //! assert_eq!(snapshot.targets().next().unwrap().total().requests, 7);
 //! ```
 
+mod columns;
 mod filtered;
 mod json;
 
@@ -30,11 +31,11 @@ pub struct SnapshotData {
     pub temporality: records::Temporality,
     /// As [`Source::node`].
     pub node: String,
-    /// As [`Source::targets`].
+    /// [`Source::target_columns`] is made of them.
     pub targets: Vec<records::Target>,
-    /// As [`Source::totals`].
+    /// As [`Source::total_columns`].
     pub totals: Vec<records::Total>,
-    /// As [`Source::rows`].
+    /// As [`Source::row_columns`].
     pub rows: Vec<records::Row>,
     /// As [`Source::grpc_rows`].
     pub grpc_rows: Vec<records::GrpcRow>,
@@ -68,14 +69,14 @@ impl Source for SnapshotData {
     fn node(&self) -> String {
         self.node.clone()
     }
-    fn targets(&self) -> Vec<records::Target> {
-        self.targets.clone()
+    fn target_columns(&self) -> records::TargetColumns {
+        columns::of_targets(&self.targets)
     }
-    fn totals(&self) -> Vec<records::Total> {
-        self.totals.clone()
+    fn total_columns(&self) -> records::TotalColumns {
+        columns::of_totals(&self.totals)
     }
-    fn rows(&self) -> Vec<records::Row> {
-        self.rows.clone()
+    fn row_columns(&self) -> records::RowColumns {
+        columns::of_rows(&self.rows)
     }
     fn grpc_rows(&self) -> Vec<records::GrpcRow> {
         self.grpc_rows.clone()

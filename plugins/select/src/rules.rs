@@ -67,12 +67,17 @@ impl TargetRule {
         let is =
             |glob: &Option<Glob>, text: &str| glob.as_ref().is_none_or(|glob| glob.matches(text));
         let workload =
-            |glob: &Glob| glob.matches(&target.workload()) || glob.matches(&target.workload_name);
-        let service = |glob: &Glob| target.services.iter().any(|service| glob.matches(service));
-        is(&self.namespace, &target.namespace)
-            && is(&self.pod, &target.pod)
-            && is(&self.node, &target.node)
-            && is(&self.status, target.status.name())
+            |glob: &Glob| glob.matches(&target.workload()) || glob.matches(target.workload_name());
+        let service = |glob: &Glob| {
+            target
+                .services()
+                .iter()
+                .any(|service| glob.matches(service))
+        };
+        is(&self.namespace, target.namespace())
+            && is(&self.pod, target.pod())
+            && is(&self.node, target.node())
+            && is(&self.status, target.status().name())
             && self.workload.as_ref().is_none_or(workload)
             && self.service.as_ref().is_none_or(service)
             && self.labels.iter().all(|(label, glob)| {

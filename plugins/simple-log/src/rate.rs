@@ -35,7 +35,7 @@ impl Rates {
         let before: Before = state::load().unwrap_or_default();
         let requests = snapshot
             .targets()
-            .map(|target| (target.id.clone(), target.total().requests));
+            .map(|target| (target.id().to_owned(), target.total().requests));
         let now = Before {
             end_unix_ns: window.end_unix_ns,
             requests: requests.collect(),
@@ -55,7 +55,7 @@ impl Rates {
     pub(crate) fn per_second(&self, target: &Target<'_>) -> Option<f64> {
         let earlier = match &self.before {
             None => 0,
-            Some(before) => *before.requests.get(&target.id)?,
+            Some(before) => *before.requests.get(target.id())?,
         };
         let requests = target.total().requests.saturating_sub(earlier);
         (self.seconds > 0.0).then(|| requests as f64 / self.seconds)

@@ -60,13 +60,13 @@ pub(crate) fn format(units: Units, clear: bool, snapshot: &Snapshot<'_>) -> Stri
     }
     for target in snapshot
         .targets()
-        .filter(|target| !target.reason.is_empty())
+        .filter(|target| !target.reason().is_empty())
     {
         let _ = writeln!(
             text,
             "{}: {}",
             printable(&target.full_name()),
-            printable(&target.reason)
+            printable(target.reason())
         );
     }
     if !clear {
@@ -85,7 +85,7 @@ fn cells(units: Units, rates: &Rates, target: &Target<'_>) -> [String; HEADINGS.
     [
         printable(&target.full_name()),
         printable(&target.workload()),
-        printable(&target.services.join(",")),
+        printable(&target.services().join(",")),
         total.requests.to_string(),
         rates
             .per_second(target)
@@ -95,7 +95,7 @@ fn cells(units: Units, rates: &Rates, target: &Target<'_>) -> [String; HEADINGS.
         total.in_flight.to_string(),
         quantile(0.5),
         quantile(0.99),
-        status(target.status, total),
+        status(target.status(), total),
     ]
 }
 

@@ -21,19 +21,19 @@ impl Name {
         let mut behind = String::new();
         match config.tags {
             Tags::None => {
-                for part in [&target.namespace, &target.workload_name, &target.pod] {
+                for part in [target.namespace(), target.workload_name(), target.pod()] {
                     before.push_str(&plain(part));
                     before.push('.');
                 }
             }
             Tags::DogStatsD => {
-                let service = target.services.first().map_or("", String::as_str);
+                let service = target.services().first().unwrap_or_default();
                 for (key, value) in [
-                    ("namespace", target.namespace.as_str()),
-                    ("workload", &target.workload_name),
-                    ("pod", &target.pod),
+                    ("namespace", target.namespace()),
+                    ("workload", target.workload_name()),
+                    ("pod", target.pod()),
                     ("service", service),
-                    ("node", &target.node),
+                    ("node", target.node()),
                 ] {
                     if value.is_empty() {
                         continue;

@@ -114,7 +114,7 @@ impl Rule {
     pub(crate) fn groups(&self, snapshot: &Snapshot<'_>) -> BTreeMap<String, Group> {
         let mut groups: BTreeMap<String, Group> = BTreeMap::new();
         for target in snapshot.targets() {
-            let elsewhere = |namespace: &String| *namespace != target.namespace;
+            let elsewhere = |namespace: &String| *namespace != target.namespace();
             if self.namespace.as_ref().is_some_and(elsewhere) {
                 continue;
             }
@@ -139,16 +139,16 @@ impl Rule {
 
 impl By {
     fn names(self, target: &Target<'_>) -> Vec<String> {
-        let within = |name: &str| match target.namespace.as_str() {
+        let within = |name: &str| match target.namespace() {
             "" => name.to_owned(),
             namespace => format!("{namespace}/{name}"),
         };
         match self {
             Self::Pod => vec![target.full_name()],
-            Self::Namespace => vec![target.namespace.clone()],
-            Self::Workload if target.workload_name.is_empty() => vec![target.full_name()],
+            Self::Namespace => vec![target.namespace().to_owned()],
+            Self::Workload if target.workload_name().is_empty() => vec![target.full_name()],
             Self::Workload => vec![within(&target.workload())],
-            Self::Service => target.services.iter().map(|name| within(name)).collect(),
+            Self::Service => target.services().iter().map(within).collect(),
         }
     }
 }
@@ -156,7 +156,7 @@ impl By {
 impl Group {
     fn add(&mut self, target: &Target<'_>, metric: Metric) {
         let total = target.total();
-        let attached = matches!(target.status, Status::Active | Status::Degraded);
+        let attached = matches!(target.status(), Status::Active | Status::Degraded);
         self.heard |= attached && !total.is_blind();
         self.requests += total.requests;
         self.errors += total.err5;

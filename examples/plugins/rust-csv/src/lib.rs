@@ -47,8 +47,8 @@ impl Formatter for Csv {
             let quantile = |q| latency.quantile(q).map_or(String::new(), millis);
             let fields = [
                 time.to_string(),
-                target.namespace.clone(),
-                target.pod.clone(),
+                target.namespace().to_owned(),
+                target.pod().to_owned(),
                 target.workload(),
                 total.requests.to_string(),
                 total.err4.to_string(),

@@ -84,8 +84,8 @@ impl Exporter for Slo {
         let mut past: Past = state::load().unwrap_or_default();
         let mut now: BTreeMap<String, (u64, u64)> = BTreeMap::new();
         for target in snapshot.targets() {
-            for service in &target.services {
-                let sum = now.entry(format!("{}/{service}", target.namespace));
+            for service in target.services().iter() {
+                let sum = now.entry(format!("{}/{service}", target.namespace()));
                 let sum = sum.or_default();
                 sum.0 += target.total().requests;
                 sum.1 += target.total().err5;

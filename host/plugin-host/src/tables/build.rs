@@ -41,14 +41,17 @@ impl Tables {
                 Temporality::Delta => wit::Temporality::Delta,
             },
             node: snapshot.node.clone(),
-            targets: shared(
-                snapshot
-                    .targets
-                    .iter()
-                    .map(|target| describe(target, &snapshot.node)),
-            ),
-            totals: shared(snapshot.targets.iter().map(|target| total(&target.totals))),
-            rows: Arc::new(rows.rows),
+            targets: snapshot
+                .targets
+                .iter()
+                .map(|target| describe(target, &snapshot.node))
+                .collect(),
+            totals: snapshot
+                .targets
+                .iter()
+                .map(|target| total(&target.totals))
+                .collect(),
+            rows: rows.rows.into(),
             grpc_rows: Arc::new(grpc_rows(snapshot)),
             buckets: Arc::new(rows.buckets),
             methods: Arc::new(rows.methods),
@@ -104,12 +107,8 @@ impl Rows {
     }
 }
 
-fn shared<T>(items: impl Iterator<Item = T>) -> Arc<Vec<T>> {
-    Arc::new(items.collect())
-}
-
 /// A frame is bounded far below 2^32 elements.
-fn index(length: usize) -> u32 {
+pub(super) fn index(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
 }
 
@@ -180,7 +179,8 @@ fn grpc_rows(snapshot: &Snapshot) -> Vec<wit::GrpcRow> {
 fn column(snapshot: &Snapshot, name: &str) -> Arc<Vec<String>> {
     let label = name.strip_prefix(LABEL).unwrap_or_default();
     let targets = snapshot.targets.iter();
-    shared(targets.map(|target| target.labels.get(label).cloned().unwrap_or_default()))
+    let value = |target: &TargetSnapshot| target.labels.get(label).cloned().unwrap_or_default();
+    Arc::new(targets.map(value).collect())
 }
 
 #[cfg(test)]

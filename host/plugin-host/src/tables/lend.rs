@@ -42,9 +42,14 @@ pub(crate) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> 
     part(snapshots, "window", |tables| tables.window)?;
     part(snapshots, "temporality", |tables| tables.temporality)?;
     part(snapshots, "node", |tables| tables.node.clone())?;
-    part(snapshots, "targets", |tables| Arc::clone(&tables.targets))?;
-    part(snapshots, "totals", |tables| Arc::clone(&tables.totals))?;
-    part(snapshots, "rows", |tables| Arc::clone(&tables.rows))?;
+    part(snapshots, "targets", |tables| tables.targets.records())?;
+    part(snapshots, "totals", |tables| tables.totals.records())?;
+    part(snapshots, "rows", |tables| tables.rows.records())?;
+    part(snapshots, "target-columns", |tables| {
+        tables.targets.columns()
+    })?;
+    part(snapshots, "total-columns", |tables| tables.totals.columns())?;
+    part(snapshots, "row-columns", |tables| tables.rows.columns())?;
     part(snapshots, "grpc-rows", |tables| {
         Arc::clone(&tables.grpc_rows)
     })?;

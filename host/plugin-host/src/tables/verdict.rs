@@ -22,7 +22,7 @@ impl Tables {
         }
         if let Some(rows) = verdict.rows {
             check("rows", &rows, self.rows.len())?;
-            left.rows = Arc::new(rows.iter().map(|&row| self.rows[row as usize]).collect());
+            left.rows = rows.iter().map(|&row| self.rows[row as usize]).collect();
         }
         if let Some(targets) = verdict.targets {
             check("targets", &targets, self.targets.len())?;
@@ -33,8 +33,7 @@ impl Tables {
 
     fn rename(&mut self, rename: Rename) -> Result<(), String> {
         let known = self.targets.len();
-        let targets = Arc::make_mut(&mut self.targets);
-        let Some(target) = targets.get_mut(rename.target as usize) else {
+        let Some(target) = self.targets.get_mut(rename.target as usize) else {
             return Err(format!(
                 "renames target {}, and the snapshot has {known}",
                 rename.target
@@ -59,14 +58,13 @@ impl Tables {
                 .ok()
                 .and_then(|new| u32::try_from(new).ok())
         };
-        fn kept<T: Clone>(all: &[T], keep: &[u32]) -> Arc<Vec<T>> {
-            let kept = keep.iter().map(|&index| all[index as usize].clone());
-            Arc::new(kept.collect())
+        fn kept<T: Clone>(all: &[T], keep: &[u32]) -> impl Iterator<Item = T> {
+            keep.iter().map(|&index| all[index as usize].clone())
         }
-        self.targets = kept(&self.targets, keep);
-        self.totals = kept(&self.totals, keep);
+        self.targets = kept(&self.targets, keep).collect();
+        self.totals = kept(&self.totals, keep).collect();
         for values in self.columns.values_mut() {
-            *values = kept(values, keep);
+            *values = Arc::new(kept(values, keep).collect());
         }
         let row = |row: &wit::Row| {
             Some(wit::Row {
@@ -74,7 +72,7 @@ impl Tables {
                 ..*row
             })
         };
-        self.rows = Arc::new(self.rows.iter().filter_map(row).collect());
+        self.rows = self.rows.iter().filter_map(row).collect();
         let row = |row: &wit::GrpcRow| {
             Some(wit::GrpcRow {
                 target: new_index(row.target)?,

@@ -4,7 +4,7 @@ use super::protobuf;
 
 /// Labels in the form of their page: `a="b",c="d"` with the values escaped, or protobuf's `LabelPair`s. So a
 /// target's labels are written once, and copied into its series.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Labels {
     format: Format,
     bytes: Vec<u8>,
@@ -18,9 +18,20 @@ impl Labels {
         }
     }
 
-    /// With one more; an empty value is the same as no label, and left out.
-    #[must_use]
-    pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
+    /// No labels any more.
+    pub(crate) fn clear(&mut self) -> &mut Self {
+        self.bytes.clear();
+        self
+    }
+
+    /// The labels of a target and no more: a series of it begins with them.
+    pub(crate) fn begin(&mut self, target: &Self) -> &mut Self {
+        self.bytes.clone_from(&target.bytes);
+        self
+    }
+
+    /// One more; an empty value is the same as no label, and left out.
+    pub(crate) fn push(&mut self, name: &str, value: &str) -> &mut Self {
         if value.is_empty() {
             return self;
         }
@@ -31,10 +42,9 @@ impl Labels {
         self
     }
 
-    /// With a status code as one more.
-    #[must_use]
-    pub(crate) fn with_code(self, name: &str, code: u16) -> Self {
-        self.with(name, itoa::Buffer::new().format(code))
+    /// A status code.
+    pub(crate) fn push_code(&mut self, name: &str, code: u16) -> &mut Self {
+        self.push(name, itoa::Buffer::new().format(code))
     }
 
     fn push_text(&mut self, name: &str, value: &str) {
@@ -53,26 +63,10 @@ impl Labels {
     }
 }
 
-/// A series' labels begin with its target's, and room for them is made once.
-impl Clone for Labels {
-    fn clone(&self) -> Self {
-        let mut bytes = Vec::with_capacity(self.bytes.len() + FURTHER);
-        bytes.extend_from_slice(&self.bytes);
-        Self {
-            format: self.format,
-            bytes,
-        }
-    }
-}
-
-/// Bytes of what a series adds to its target's labels, mostly.
-const FURTHER: usize = 128;
-
 /// Appends what stands between the quotes of a label's value.
 fn escape(to: &mut Vec<u8>, value: &[u8]) {
-    let special = |byte: &u8| matches!(byte, b'\\' | b'"' | b'\n');
     let mut rest = value;
-    while let Some(at) = rest.iter().position(special) {
+    while let Some(at) = memchr::memchr3(b'\\', b'"', b'\n', rest) {
         let escaped = if rest[at] == b'\n' { b'n' } else { rest[at] };
         to.extend_from_slice(&rest[..at]);
         to.extend_from_slice(&[b'\\', escaped]);
@@ -88,10 +82,11 @@ mod tests {
 
     #[test]
     fn label_values_are_escaped_and_never_rewritten() {
-        let labels = Labels::new(Format::Text)
-            .with("a", "x\"y\\z\n-ü")
-            .with("none", "")
-            .with_code("b", 7);
+        let mut labels = Labels::new(Format::Text);
+        labels
+            .push("a", "x\"y\\z\n-ü")
+            .push("none", "")
+            .push_code("b", 7);
         assert_eq!(labels.bytes, r#"a="x\"y\\z\n-ü",b="7""#.as_bytes());
     }
 }

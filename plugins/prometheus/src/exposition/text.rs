@@ -38,17 +38,38 @@ pub(super) fn begin_open_metrics(page: &mut Vec<u8>, name: &str, kind: Kind, hel
     let _ = writeln!(page, "# HELP {family} {help}");
 }
 
-/// One sample.
-pub(super) fn line(page: &mut Vec<u8>, name: &str, labels: &Labels, value: Value) {
-    suffixed(page, name, "", labels, value);
+/// What the lines of one family begin with.
+pub(super) struct Starts {
+    line: Padded<64>,
+    bucket: Padded<64>,
+    sum: Padded<64>,
+    count: Padded<64>,
 }
 
-/// A bucket's upper bound. A number of OpenMetrics has a point: `1.0`.
-pub(super) fn bound(format: Format, seconds: f64) -> String {
-    match format {
-        Format::OpenMetrics => format!("{seconds:?}"),
-        _ => seconds.to_string(),
+impl Starts {
+    pub(super) fn of(name: &str) -> Self {
+        let start = |suffix| Padded::of(format!("{name}{suffix}{{"));
+        Self {
+            line: start(""),
+            bucket: start("_bucket"),
+            sum: start("_sum"),
+            count: start("_count"),
+        }
     }
+}
+
+/// One sample.
+pub(super) fn line(page: &mut Vec<u8>, starts: &Starts, labels: &Labels, value: Value) {
+    one(page, &starts.line, labels, value);
+}
+
+/// What a bucket's line says of its upper bound: `0.005"} `. A number of OpenMetrics has a point: `1.0`.
+pub(super) fn le(format: Format, seconds: f64) -> Padded<24> {
+    Padded::of(match format {
+        _ if seconds.is_infinite() => "+Inf\"} ".to_owned(),
+        Format::OpenMetrics => format!("{seconds:?}\"}} "),
+        _ => format!("{seconds}\"}} "),
+    })
 }
 
 /// All lines of one histogram.
@@ -57,54 +78,55 @@ pub(super) fn bound(format: Format, seconds: f64) -> String {
 /// too many: no bucket may exceed the count.
 pub(super) fn histogram(
     page: &mut Vec<u8>,
-    name: &str,
+    starts: &Starts,
     labels: &Labels,
     buckets: &Buckets,
     durations: &Durations,
 ) {
-    // Most of a page: what a bucket's line begins with is put together once.
-    let mut start = Vec::with_capacity(name.len() + labels.bytes().len() + 16);
-    start.extend_from_slice(name.as_bytes());
-    start.extend_from_slice(b"_bucket{");
-    start.extend_from_slice(labels.bytes());
+    // Most of a page: what a bucket's line begins with is put together once, and repeated for the next.
+    let start = page.len();
+    starts.bucket.append_to(page);
     if !labels.bytes().is_empty() {
-        start.push(b',');
+        page.extend_from_slice(labels.bytes());
+        page.push(b',');
     }
-    start.extend_from_slice(b"le=\"");
-    let mut bucket = |le: &str, count: u64| {
-        page.extend_from_slice(&start);
-        short(page, le.as_bytes());
-        short(page, b"\"} ");
-        integer(page, count);
-        page.push(b'\n');
-    };
+    page.extend_from_slice(b"le=\"");
+    let start = start..page.len();
     let below = durations.latency.cumulative(&buckets.bounds);
+    let mut end = End::of(0);
     for (le, count) in buckets.le.iter().zip(below) {
-        bucket(le, count.min(durations.count));
+        le.append_to(page);
+        end.set(count.min(durations.count));
+        end.append_to(page);
+        page.extend_from_within(start.clone());
     }
-    bucket("+Inf", durations.count);
-    let sum = Value::Nanoseconds(durations.sum_ns);
-    suffixed(page, name, "_sum", labels, sum);
-    suffixed(
+    buckets.infinite.append_to(page);
+    end.set(durations.count);
+    end.append_to(page);
+    one(
         page,
-        name,
-        "_count",
+        &starts.sum,
         labels,
-        Value::Integer(durations.count),
+        Value::Nanoseconds(durations.sum_ns),
     );
+    one(page, &starts.count, labels, Value::Integer(durations.count));
 }
 
-fn suffixed(page: &mut Vec<u8>, name: &str, suffix: &str, labels: &Labels, value: Value) {
-    page.extend_from_slice(name.as_bytes());
-    short(page, suffix.as_bytes());
-    if !labels.bytes().is_empty() {
-        page.push(b'{');
-        page.extend_from_slice(labels.bytes());
-        page.push(b'}');
+fn one(page: &mut Vec<u8>, start: &Padded<64>, labels: &Labels, value: Value) {
+    start.append_to(page);
+    match labels.bytes() {
+        [] => {
+            // Without its brace.
+            page.pop();
+            page.push(b' ');
+        }
+        bytes => {
+            page.extend_from_slice(bytes);
+            page.extend_from_slice(b"} ");
+        }
     }
-    page.push(b' ');
     match value {
-        Value::Integer(value) => integer(page, value),
+        Value::Integer(value) => return End::of(value).append_to(page),
         // A Vec takes everything.
         Value::Float(value) => drop(write!(page, "{value}")),
         Value::Nanoseconds(value) => seconds(page, value),
@@ -112,13 +134,82 @@ fn suffixed(page: &mut Vec<u8>, name: &str, suffix: &str, labels: &Labels, value
     page.push(b'\n');
 }
 
-fn integer(page: &mut Vec<u8>, value: u64) {
-    short(page, itoa::Buffer::new().format(value).as_bytes());
+/// An integer and the end of its line. Buckets one after the other often have the same.
+struct End {
+    value: u64,
+    /// The first byte is the lowest. None where they are more than eight.
+    bytes: Option<u64>,
+    len: usize,
 }
 
-/// Appends a few bytes, one by one: a guest copies by a call out of its code, which costs more than they do.
-fn short(page: &mut Vec<u8>, bytes: &[u8]) {
-    bytes.iter().for_each(|&byte| page.push(byte));
+impl End {
+    fn of(value: u64) -> Self {
+        let (mut bytes, mut len) = (u64::from(b'\n'), 1);
+        let small = u32::try_from(value)
+            .ok()
+            .filter(|&small| small < 10_000_000);
+        let mut left = small.unwrap_or_default();
+        loop {
+            bytes = (bytes << 8) | (u64::from(b'0') + u64::from(left % 10));
+            left /= 10;
+            len += 1;
+            if left == 0 {
+                break;
+            }
+        }
+        Self {
+            value,
+            bytes: small.map(|_| bytes),
+            len,
+        }
+    }
+
+    fn set(&mut self, value: u64) {
+        if value != self.value {
+            *self = Self::of(value);
+        }
+    }
+
+    fn append_to(&self, page: &mut Vec<u8>) {
+        let Some(bytes) = self.bytes else {
+            integer(page, self.value);
+            return page.push(b'\n');
+        };
+        let end = page.len() + self.len;
+        page.extend_from_slice(&bytes.to_le_bytes());
+        page.truncate(end);
+    }
+}
+
+fn integer(page: &mut Vec<u8>, value: u64) {
+    page.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}
+
+/// A text that is appended as one piece of `N` bytes and cut to its length: without a call or a loop, both of which cost a guest
+/// more than the bytes do.
+pub(super) struct Padded<const N: usize> {
+    text: String,
+    /// Its beginning.
+    bytes: [u8; N],
+}
+
+impl<const N: usize> Padded<N> {
+    fn of(text: String) -> Self {
+        let mut bytes = [0; N];
+        for (byte, of_text) in bytes.iter_mut().zip(text.bytes()) {
+            *byte = of_text;
+        }
+        Self { text, bytes }
+    }
+
+    fn append_to(&self, page: &mut Vec<u8>) {
+        if self.text.len() > N {
+            return page.extend_from_slice(self.text.as_bytes());
+        }
+        let end = page.len() + self.text.len();
+        page.extend_from_slice(&self.bytes);
+        page.truncate(end);
+    }
 }
 
 /// Nanoseconds as seconds, exact: `4.259` for 4,259,000,000.
@@ -136,7 +227,40 @@ fn seconds(page: &mut Vec<u8>, nanoseconds: u64) {
 
 #[cfg(test)]
 mod tests {
-    use super::seconds;
+    use super::{End, Padded, seconds};
+
+    #[test]
+    fn an_integer_ends_its_line_however_long_it_is() {
+        let values = [
+            0,
+            9,
+            10,
+            1_234_567,
+            9_999_999,
+            10_000_000,
+            1 << 32,
+            u64::MAX,
+        ];
+        for value in values {
+            let (mut page, mut end) = (b"x ".to_vec(), End::of(1));
+            end.set(value);
+            end.append_to(&mut page);
+            end.append_to(&mut page);
+            assert_eq!(
+                String::from_utf8(page).unwrap(),
+                format!("x {value}\n{value}\n")
+            );
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_longer_than_its_piece_is_whole() {
+        for text in ["", "abc", "abcd", "abcdefghi"] {
+            let mut page = b"x".to_vec();
+            Padded::<4>::of(text.to_owned()).append_to(&mut page);
+            assert_eq!(page, format!("x{text}").as_bytes());
+        }
+    }
 
     #[test]
     fn seconds_lose_no_nanosecond() {
