@@ -31,11 +31,11 @@ pub struct SnapshotData {
     pub temporality: records::Temporality,
     /// As [`Source::node`].
     pub node: String,
-    /// [`Source::target_columns`] is made of them.
+    /// What [`Source::target_columns`] is made of.
     pub targets: Vec<records::Target>,
-    /// As [`Source::total_columns`].
+    /// What [`Source::total_columns`] is made of.
     pub totals: Vec<records::Total>,
-    /// As [`Source::row_columns`].
+    /// What [`Source::row_columns`] is made of.
     pub rows: Vec<records::Row>,
     /// As [`Source::grpc_rows`].
     pub grpc_rows: Vec<records::GrpcRow>,
